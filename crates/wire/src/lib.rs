@@ -1,0 +1,10 @@
+//! Every value that crosses a machine: types, parse, emit. No I/O.
+//!
+//! Each protocol has its own module. A module offers a representation (`Repr`-like plain struct)
+//! with `parse` and `emit`; parsing is the only place where foreign bytes become typed values and
+//! the only place that can fail.
+
+pub mod hash;
+pub mod name;
+pub mod oping;
+pub mod qos;
