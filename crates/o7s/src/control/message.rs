@@ -1,0 +1,827 @@
+//! The messages of the control protocol.
+//!
+//! Names and hashes arrive here as they were sent; the receiver checks them once, when it turns a
+//! message into values of its own.
+
+use crate::{Error, ErrorKind, QosSpec};
+
+/// What travels in one frame.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Envelope {
+    /// Request id, chosen by the asker (from 1); its answer has the same. 0 = notification.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// File descriptors that travel with the frame.
+    #[prost(uint32, tag = "2")]
+    pub fds: u32,
+    /// Request, answer or notification.
+    #[prost(
+        oneof = "Body",
+        tags = "3, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, \
+                35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 60, 61, 62, 63, \
+                64, 65, 66, 67, 70"
+    )]
+    pub body: Option<Body>,
+}
+
+/// Every kind of message.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Body {
+    /// First message of every connection.
+    #[prost(message, tag = "3")]
+    Hello(Hello),
+
+    // Programs: flows.
+    /// Allocate a flow; answered by [`Body::Flow`].
+    #[prost(message, tag = "10")]
+    FlowAlloc(FlowAlloc),
+    /// Wait for a flow; answered by [`Body::Flow`].
+    #[prost(message, tag = "11")]
+    FlowAccept(FlowAccept),
+    /// Join a broadcast layer; answered by [`Body::Flow`].
+    #[prost(message, tag = "12")]
+    FlowJoin(FlowJoin),
+    /// Give an end of a flow back; answered by [`Body::Done`].
+    #[prost(message, tag = "13")]
+    FlowDealloc(FlowEnd),
+    /// Drop the request with this id of this connection; the request is answered "interrupted".
+    #[prost(message, tag = "14")]
+    Cancel(Cancel),
+
+    // Management.
+    /// Start an IPCP; answered by [`Body::Pid`].
+    #[prost(message, tag = "20")]
+    CreateIpcp(CreateIpcp),
+    /// Stop an IPCP.
+    #[prost(message, tag = "21")]
+    DestroyIpcp(Pid),
+    /// Start a layer in an IPCP.
+    #[prost(message, tag = "22")]
+    BootstrapIpcp(BootstrapIpcp),
+    /// Enroll an IPCP in a layer.
+    #[prost(message, tag = "23")]
+    EnrollIpcp(EnrollIpcp),
+    /// Connect a component to a neighbour.
+    #[prost(message, tag = "24")]
+    ConnectIpcp(ConnectIpcp),
+    /// Disconnect a component from a neighbour (`qos` unused).
+    #[prost(message, tag = "25")]
+    DisconnectIpcp(ConnectIpcp),
+    /// List the IPCPs; answered by [`Body::Ipcps`].
+    #[prost(message, tag = "26")]
+    ListIpcps(Empty),
+    /// Bind a program to a name.
+    #[prost(message, tag = "27")]
+    BindProgram(BindProgram),
+    /// Undo it.
+    #[prost(message, tag = "28")]
+    UnbindProgram(UnbindProgram),
+    /// Bind a process to a name.
+    #[prost(message, tag = "29")]
+    BindProcess(BindProcess),
+    /// Undo it.
+    #[prost(message, tag = "30")]
+    UnbindProcess(BindProcess),
+    /// Create a name.
+    #[prost(message, tag = "31")]
+    CreateName(NameInfo),
+    /// Forget a name.
+    #[prost(message, tag = "32")]
+    DestroyName(NameRef),
+    /// List the names; answered by [`Body::Names`].
+    #[prost(message, tag = "33")]
+    ListNames(Empty),
+    /// Register a name with an IPCP's layer.
+    #[prost(message, tag = "34")]
+    RegName(RegName),
+    /// Undo it.
+    #[prost(message, tag = "35")]
+    UnregName(RegName),
+    /// What the daemon holds; answered by [`Body::StatusReply`].
+    #[prost(message, tag = "36")]
+    Status(Empty),
+
+    // Answers.
+    /// It worked and there is nothing to say.
+    #[prost(message, tag = "40")]
+    Done(Empty),
+    /// It did not work.
+    #[prost(message, tag = "41")]
+    Failure(Failure),
+    /// Answer to [`Body::Hello`].
+    #[prost(message, tag = "42")]
+    HelloOk(HelloOk),
+    /// One end of a flow, with its segment (and perhaps a doorbell) as file descriptors.
+    #[prost(message, tag = "43")]
+    Flow(FlowInfo),
+    /// A process id.
+    #[prost(message, tag = "44")]
+    Pid(Pid),
+    /// The IPCPs.
+    #[prost(message, tag = "45")]
+    Ipcps(IpcpList),
+    /// The names.
+    #[prost(message, tag = "46")]
+    Names(NameList),
+    /// What the daemon holds.
+    #[prost(message, tag = "47")]
+    StatusReply(Status),
+    /// The layer that an IPCP is now a member of (answer to bootstrap and enroll).
+    #[prost(message, tag = "48")]
+    Layer(LayerInfo),
+    /// The id of the flow that an arrived request belongs to from now on.
+    #[prost(message, tag = "49")]
+    FlowId(FlowId),
+
+    // Daemon to IPCP.
+    /// Start a layer; answered by [`Body::Layer`].
+    #[prost(message, tag = "50")]
+    IpcpBootstrap(IpcpConfig),
+    /// Enroll; answered by [`Body::Layer`].
+    #[prost(message, tag = "51")]
+    IpcpEnroll(NameRef),
+    /// Connect a component.
+    #[prost(message, tag = "52")]
+    IpcpConnect(ConnectIpcp),
+    /// Disconnect a component.
+    #[prost(message, tag = "53")]
+    IpcpDisconnect(ConnectIpcp),
+    /// Add a name's hash to the directory.
+    #[prost(message, tag = "60")]
+    IpcpReg(Hash),
+    /// Remove a name's hash from the directory.
+    #[prost(message, tag = "61")]
+    IpcpUnreg(Hash),
+    /// Is this hash reachable in the layer? [`Body::Done`] or [`Body::Failure`].
+    #[prost(message, tag = "62")]
+    IpcpQuery(Hash),
+    /// Allocate a flow over the layer; `Done` = request sent, the outcome comes later as
+    /// [`Body::FlowAllocReply`].
+    #[prost(message, tag = "63")]
+    IpcpFlowAlloc(IpcpFlowAlloc),
+    /// The accepting side's answer to [`Body::FlowReqArr`].
+    #[prost(message, tag = "64")]
+    IpcpFlowAllocResp(FlowResponse),
+    /// The program gave its end of the flow back.
+    #[prost(message, tag = "65")]
+    IpcpFlowDealloc(FlowEnd),
+
+    // IPCP to daemon.
+    /// A flow request arrived over the layer; answered by [`Body::FlowId`].
+    #[prost(message, tag = "66")]
+    FlowReqArr(FlowReqArr),
+    /// Outcome of [`Body::IpcpFlowAlloc`]. A notification.
+    #[prost(message, tag = "67")]
+    FlowAllocReply(FlowResponse),
+
+    // Daemon to program.
+    /// The state of these flows changed; look at them. A notification.
+    #[prost(message, tag = "70")]
+    FlowsChanged(FlowsChanged),
+}
+
+/// No content.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Empty {}
+
+/// Who connects. The daemon takes pid, user and group from the socket, never from here.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Hello {
+    /// [`super::VERSION`] of the sender.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Program name (see [`crate::program`]).
+    #[prost(string, tag = "2")]
+    pub program: String,
+    /// Random number of this process image: distinguishes a program from the one that ran under
+    /// the same pid before `exec`.
+    #[prost(fixed64, tag = "3")]
+    pub instance: u64,
+    /// True on a process' first connection: it lives as long as the process, and the daemon sends
+    /// its notifications there. False on further connections, and on those of mere management
+    /// tools, which are no processes in the daemon's tables.
+    #[prost(bool, tag = "4")]
+    pub announce: bool,
+}
+
+/// Answer to [`Hello`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct HelloOk {
+    /// The daemon's pid.
+    #[prost(int32, tag = "1")]
+    pub daemon_pid: i32,
+    /// The daemon's product version.
+    #[prost(string, tag = "2")]
+    pub version: String,
+}
+
+/// A failed request.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Failure {
+    /// Positive `errno` value ([`ErrorKind::errno`]).
+    #[prost(int32, tag = "1")]
+    pub errno: i32,
+    /// What was tried, why it failed, what to do.
+    #[prost(string, tag = "2")]
+    pub message: String,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            errno: error.errno(),
+            message: error.message().to_owned(),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::new(ErrorKind::from_errno(failure.errno), failure.message)
+    }
+}
+
+/// [`QosSpec`] as a message; `availability` and `in_order` must fit 8 bits.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Qos {
+    /// ms
+    #[prost(uint32, tag = "1")]
+    pub delay: u32,
+    /// bit/s
+    #[prost(uint64, tag = "2")]
+    pub bandwidth: u64,
+    /// class of nines
+    #[prost(uint32, tag = "3")]
+    pub availability: u32,
+    /// 0 = retransmission
+    #[prost(uint32, tag = "4")]
+    pub loss: u32,
+    /// 0 = CRC
+    #[prost(uint32, tag = "5")]
+    pub ber: u32,
+    /// not 0 = FRCP
+    #[prost(uint32, tag = "6")]
+    pub in_order: u32,
+    /// ms
+    #[prost(uint32, tag = "7")]
+    pub max_gap: u32,
+    /// ms, 0 = never
+    #[prost(uint32, tag = "8")]
+    pub timeout: u32,
+    /// bits, 0 = none asked
+    #[prost(uint32, tag = "9")]
+    pub cypher_s: u32,
+}
+
+impl From<QosSpec> for Qos {
+    fn from(qos: QosSpec) -> Self {
+        Self {
+            delay: qos.delay,
+            bandwidth: qos.bandwidth,
+            availability: qos.availability.into(),
+            loss: qos.loss,
+            ber: qos.ber,
+            in_order: qos.in_order.into(),
+            max_gap: qos.max_gap,
+            timeout: qos.timeout,
+            cypher_s: qos.cypher_s.into(),
+        }
+    }
+}
+
+impl TryFrom<Qos> for QosSpec {
+    type Error = Error;
+
+    fn try_from(qos: Qos) -> Result<Self, Error> {
+        let narrow = |field: &str, value: u32| {
+            u8::try_from(value).map_err(|_| {
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!("QoS field {field} is {value}; it must be 0 to 255"),
+                )
+            })
+        };
+        Ok(Self {
+            delay: qos.delay,
+            bandwidth: qos.bandwidth,
+            availability: narrow("availability", qos.availability)?,
+            loss: qos.loss,
+            ber: qos.ber,
+            in_order: narrow("in_order", qos.in_order)?,
+            max_gap: qos.max_gap,
+            timeout: qos.timeout,
+            cypher_s: u16::try_from(qos.cypher_s)
+                .ok()
+                .filter(|bits| *bits <= 256)
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Invalid,
+                        format!("cypher_s is {} bits; it must be 0 to 256", qos.cypher_s),
+                    )
+                })?,
+        })
+    }
+}
+
+/// Request of a flow to a name.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FlowAlloc {
+    /// Destination name.
+    #[prost(string, tag = "1")]
+    pub dst: String,
+    /// Requested QoS.
+    #[prost(message, required, tag = "2")]
+    pub qos: Qos,
+    /// Limit in ns from arrival; none = the daemon's (20 s).
+    #[prost(uint64, optional, tag = "3")]
+    pub timeout_ns: Option<u64>,
+}
+
+/// Request to wait for a flow to any name bound to the process.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FlowAccept {
+    /// Limit in ns from arrival; none = for ever; 0 = only what is there.
+    #[prost(uint64, optional, tag = "1")]
+    pub timeout_ns: Option<u64>,
+}
+
+/// Request to join a broadcast layer.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FlowJoin {
+    /// Name of the layer.
+    #[prost(string, tag = "1")]
+    pub layer: String,
+    /// Limit in ns from arrival; none = the daemon's (20 s).
+    #[prost(uint64, optional, tag = "2")]
+    pub timeout_ns: Option<u64>,
+}
+
+/// Names a request to drop.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Cancel {
+    /// Id of the request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+/// One end of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FlowEnd {
+    /// Flow id.
+    #[prost(uint64, tag = "1")]
+    pub flow_id: u64,
+    /// 0 = side A (allocator), 1 = side B (acceptor).
+    #[prost(uint32, tag = "2")]
+    pub side: u32,
+    /// Seconds that the layer keeps the flow for retransmissions; 0 without FRCP.
+    #[prost(uint32, tag = "3")]
+    pub linger_s: u32,
+}
+
+/// Names a flow.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FlowId {
+    /// Flow id.
+    #[prost(uint64, tag = "1")]
+    pub flow_id: u64,
+}
+
+/// One end of an allocated flow.
+///
+/// File descriptors, in this order: the segment's memory; then, if `new_bell`, the doorbell's
+/// socket and the doorbell's memory.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FlowInfo {
+    /// Flow id, unique while the daemon runs.
+    #[prost(uint64, tag = "1")]
+    pub flow_id: u64,
+    /// 0 = side A (allocator), 1 = side B (acceptor).
+    #[prost(uint32, tag = "2")]
+    pub side: u32,
+    /// QoS of the flow.
+    #[prost(message, required, tag = "3")]
+    pub qos: Qos,
+    /// Maximum packet lifetime of the layer, ms.
+    #[prost(uint32, tag = "4")]
+    pub mpl_ms: u32,
+    /// The name that the flow was allocated to.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// Pid of the process at the other end of the segment.
+    #[prost(int32, tag = "6")]
+    pub peer_pid: i32,
+    /// Doorbell of the two processes: its id, unique while the daemon runs.
+    #[prost(uint64, tag = "7")]
+    pub bell_id: u64,
+    /// This process' side of the doorbell, 0 = A, 1 = B.
+    #[prost(uint32, tag = "8")]
+    pub bell_side: u32,
+    /// Slot of this flow at the doorbell: both ends ring and hear this number. When both ends are
+    /// in one process the doorbell has two open sides there.
+    #[prost(uint32, tag = "9")]
+    pub bell_slot: u32,
+    /// Whether the doorbell's descriptors come along (the first time the process meets it).
+    #[prost(bool, tag = "10")]
+    pub new_bell: bool,
+}
+
+/// A process id.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Pid {
+    /// The pid.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+}
+
+/// Request of a new IPCP.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CreateIpcp {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// [`IpcpType`].
+    #[prost(enumeration = "IpcpType", tag = "2")]
+    pub ipcp_type: i32,
+}
+
+/// IPCP types; the order of the numbers is the order in which layers are tried
+/// (`spec/irm-tools.md` §3.1, §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum IpcpType {
+    /// One machine.
+    Local = 0,
+    /// A layer over flows of lower layers.
+    Unicast = 1,
+    /// Flooding over flows of lower layers.
+    Broadcast = 2,
+    /// Ethernet with 802.2 LLC.
+    EthLlc = 3,
+    /// Ethernet II.
+    EthDix = 4,
+    /// UDP over IPv4.
+    Udp4 = 5,
+    /// UDP over IPv6.
+    Udp6 = 6,
+}
+
+impl IpcpType {
+    /// All types in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Local,
+        Self::Unicast,
+        Self::Broadcast,
+        Self::EthLlc,
+        Self::EthDix,
+        Self::Udp4,
+        Self::Udp6,
+    ];
+
+    /// The word that `irm` uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Unicast => "unicast",
+            Self::Broadcast => "broadcast",
+            Self::EthLlc => "eth-llc",
+            Self::EthDix => "eth-dix",
+            Self::Udp4 => "udp4",
+            Self::Udp6 => "udp6",
+        }
+    }
+
+    /// The type with exactly this word.
+    #[must_use]
+    pub fn by_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// State of an IPCP (`spec/irm-tools.md` §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum IpcpState {
+    /// Unknown.
+    Null = 0,
+    /// Process started, not yet connected to the daemon.
+    Init = 1,
+    /// Ready for bootstrap or enrollment.
+    Boot = 2,
+    /// Bootstrapped.
+    Bootstrapped = 3,
+    /// Enrolled.
+    Enrolled = 4,
+    /// Member of a layer.
+    Operational = 5,
+    /// Ending.
+    Shutdown = 6,
+}
+
+/// Request to start a layer.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct BootstrapIpcp {
+    /// The IPCP.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// The layer's configuration.
+    #[prost(message, required, tag = "2")]
+    pub config: IpcpConfig,
+}
+
+/// Configuration of a layer. The type-specific part of the types to come takes tags from 10.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IpcpConfig {
+    /// The IPCP's type; must be that of the IPCP.
+    #[prost(enumeration = "IpcpType", tag = "1")]
+    pub ipcp_type: i32,
+    /// Name and directory hash.
+    #[prost(message, required, tag = "2")]
+    pub layer: LayerInfo,
+}
+
+/// What is known of a layer.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct LayerInfo {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Number of the directory hash ([`crate::DirHash`]).
+    #[prost(uint32, tag = "2")]
+    pub dir_hash: u32,
+}
+
+/// Request to enroll.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct EnrollIpcp {
+    /// The IPCP.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// Name of a member (or of the layer).
+    #[prost(string, tag = "2")]
+    pub dst: String,
+}
+
+/// Request to connect or disconnect a component.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ConnectIpcp {
+    /// The IPCP.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// Name of the neighbour.
+    #[prost(string, tag = "2")]
+    pub dst: String,
+    /// `Data Transfer` or `Management`.
+    #[prost(string, tag = "3")]
+    pub component: String,
+    /// QoS of the flow.
+    #[prost(message, optional, tag = "4")]
+    pub qos: Option<Qos>,
+}
+
+/// The IPCPs, sorted by type number and pid.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IpcpList {
+    /// One entry per IPCP.
+    #[prost(message, repeated, tag = "1")]
+    pub ipcps: Vec<IpcpInfo>,
+}
+
+/// One IPCP.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IpcpInfo {
+    /// Its pid.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// Its type.
+    #[prost(enumeration = "IpcpType", tag = "2")]
+    pub ipcp_type: i32,
+    /// Its name.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Its layer's name; empty while it is in none.
+    #[prost(string, tag = "4")]
+    pub layer: String,
+    /// Number of the layer's directory hash.
+    #[prost(uint32, tag = "5")]
+    pub dir_hash: u32,
+    /// Its state.
+    #[prost(enumeration = "IpcpState", tag = "6")]
+    pub state: i32,
+}
+
+/// Request to bind a program to a name.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct BindProgram {
+    /// Path of the program (absolute, resolved by the caller); known by its base name.
+    #[prost(string, tag = "1")]
+    pub program: String,
+    /// The name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Start the program when a flow request for the name finds nobody who accepts.
+    #[prost(bool, tag = "3")]
+    pub auto: bool,
+    /// Arguments of an automatic start, without the program itself.
+    #[prost(string, repeated, tag = "4")]
+    pub args: Vec<String>,
+}
+
+/// Request to unbind a program.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct UnbindProgram {
+    /// Path or base name.
+    #[prost(string, tag = "1")]
+    pub program: String,
+    /// The name; none = all names.
+    #[prost(string, optional, tag = "2")]
+    pub name: Option<String>,
+}
+
+/// Request to bind or unbind a process.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct BindProcess {
+    /// The process.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// The name; none (unbind only) = all names.
+    #[prost(string, optional, tag = "2")]
+    pub name: Option<String>,
+}
+
+/// How a name's flow requests are shared between processes (`spec/irm-tools.md` §5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Balance {
+    /// The process that waits longest is served first.
+    RoundRobin = 0,
+    /// The process that called accept last is served first.
+    Spill = 1,
+}
+
+/// A name and its attributes. Security paths are empty for the defaults.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NameInfo {
+    /// The name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Load balancing.
+    #[prost(enumeration = "Balance", tag = "2")]
+    pub balance: i32,
+    /// Files used when accepting for the name.
+    #[prost(message, optional, tag = "3")]
+    pub server: Option<SecurityPaths>,
+    /// Files used when allocating to the name.
+    #[prost(message, optional, tag = "4")]
+    pub client: Option<SecurityPaths>,
+    /// Pids bound to the name (lists only).
+    #[prost(int32, repeated, tag = "5")]
+    pub processes: Vec<i32>,
+    /// Programs bound to the name, by base name (lists only).
+    #[prost(string, repeated, tag = "6")]
+    pub programs: Vec<String>,
+}
+
+/// Security files of one role.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SecurityPaths {
+    /// Encryption configuration.
+    #[prost(string, tag = "1")]
+    pub encryption: String,
+    /// Private key.
+    #[prost(string, tag = "2")]
+    pub key: String,
+    /// Certificate.
+    #[prost(string, tag = "3")]
+    pub certificate: String,
+}
+
+/// Names a name.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NameRef {
+    /// The name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
+/// The names, sorted.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NameList {
+    /// One entry per name.
+    #[prost(message, repeated, tag = "1")]
+    pub names: Vec<NameInfo>,
+}
+
+/// Request to register or unregister a name.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RegName {
+    /// The name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The IPCP.
+    #[prost(int32, tag = "2")]
+    pub pid: i32,
+}
+
+/// How much the daemon holds.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Status {
+    /// The daemon's pid.
+    #[prost(int32, tag = "1")]
+    pub daemon_pid: i32,
+    /// IPCPs.
+    #[prost(uint64, tag = "2")]
+    pub ipcps: u64,
+    /// Names.
+    #[prost(uint64, tag = "3")]
+    pub names: u64,
+    /// Programs with bindings.
+    #[prost(uint64, tag = "4")]
+    pub programs: u64,
+    /// Announced processes, IPCPs not counted.
+    #[prost(uint64, tag = "5")]
+    pub processes: u64,
+    /// Flows: allocated, or with one end given back.
+    #[prost(uint64, tag = "6")]
+    pub flows: u64,
+    /// Flow requests and accepts that wait.
+    #[prost(uint64, tag = "7")]
+    pub pending: u64,
+    /// Doorbells.
+    #[prost(uint64, tag = "8")]
+    pub bells: u64,
+    /// Open file descriptors of the daemon.
+    #[prost(uint64, tag = "9")]
+    pub descriptors: u64,
+}
+
+/// Hash of a name.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Hash {
+    /// The hash; its length is that of the layer's algorithm.
+    #[prost(bytes = "vec", tag = "1")]
+    pub hash: Vec<u8>,
+}
+
+/// Request to an IPCP to allocate a flow over its layer.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IpcpFlowAlloc {
+    /// Flow id of the requesting end.
+    #[prost(uint64, tag = "1")]
+    pub flow_id: u64,
+    /// Hash of the destination.
+    #[prost(bytes = "vec", tag = "2")]
+    pub hash: Vec<u8>,
+    /// Requested QoS.
+    #[prost(message, required, tag = "3")]
+    pub qos: Qos,
+    /// OAP request, carried unread to the other side.
+    #[prost(bytes = "vec", tag = "4")]
+    pub piggyback: Vec<u8>,
+}
+
+/// A flow request that arrived over a layer.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FlowReqArr {
+    /// Hash of the destination.
+    #[prost(bytes = "vec", tag = "1")]
+    pub hash: Vec<u8>,
+    /// Requested QoS.
+    #[prost(message, required, tag = "2")]
+    pub qos: Qos,
+    /// Maximum packet lifetime of the layer, ms.
+    #[prost(uint32, tag = "3")]
+    pub mpl_ms: u32,
+    /// OAP request.
+    #[prost(bytes = "vec", tag = "4")]
+    pub piggyback: Vec<u8>,
+    /// Set by IPCPs of type local: the requesting end's flow id. Both ends are on this machine and
+    /// share its segment.
+    #[prost(uint64, optional, tag = "5")]
+    pub local_flow_id: Option<u64>,
+}
+
+/// Outcome of a flow request.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FlowResponse {
+    /// Flow id.
+    #[prost(uint64, tag = "1")]
+    pub flow_id: u64,
+    /// None = granted.
+    #[prost(message, optional, tag = "2")]
+    pub refusal: Option<Failure>,
+    /// Maximum packet lifetime of the layer, ms.
+    #[prost(uint32, tag = "3")]
+    pub mpl_ms: u32,
+    /// OAP response.
+    #[prost(bytes = "vec", tag = "4")]
+    pub piggyback: Vec<u8>,
+}
+
+/// Flows whose state changed.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FlowsChanged {
+    /// The ends of this process.
+    #[prost(message, repeated, tag = "1")]
+    pub ends: Vec<FlowEnd>,
+}

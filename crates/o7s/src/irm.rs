@@ -1,0 +1,298 @@
+//! The management client: IPCPs, names, bindings.
+//!
+//! Every call is one request to the daemon and waits for its answer.
+
+use std::{path::Path, sync::Mutex};
+
+use crate::{
+    Error, ErrorKind, Name, QosSpec, Result, RuntimeDir,
+    control::{
+        self, BindProcess, BindProgram, Body, BootstrapIpcp, ConnectIpcp, Connection, CreateIpcp,
+        Empty, EnrollIpcp, Hello, NameRef, Pid, RegName, UnbindProgram,
+    },
+};
+
+pub use control::{
+    Balance, IpcpConfig, IpcpInfo, IpcpState, IpcpType, LayerInfo, NameInfo, SecurityPaths, Status,
+};
+
+/// Component name of data transfer, for [`Irm::connect_ipcp`].
+pub const DT_COMP: &str = "Data Transfer";
+/// Component name of management, for [`Irm::connect_ipcp`].
+pub const MGMT_COMP: &str = "Management";
+
+/// A management connection to the daemon of one runtime directory.
+#[derive(Debug)]
+pub struct Irm {
+    dir: RuntimeDir,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Irm {
+    /// The daemon that the environment chooses. Connects at the first call.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::at(RuntimeDir::from_env())
+    }
+
+    /// The daemon of `dir`. Connects at the first call.
+    #[must_use]
+    pub fn at(dir: RuntimeDir) -> Self {
+        Self {
+            dir,
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Starts an IPCP and returns its pid.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if the name is taken, [`ErrorKind::NotSupported`] if the type is not
+    /// built, [`ErrorKind::Ipcp`] if it did not come up.
+    pub fn create_ipcp(&self, name: &str, ipcp_type: IpcpType) -> Result<i32> {
+        let name = checked(name)?;
+        match self.call(Body::CreateIpcp(CreateIpcp {
+            name,
+            ipcp_type: ipcp_type.into(),
+        }))? {
+            Body::Pid(Pid { pid }) => Ok(pid),
+            other => Err(control_error(&other)),
+        }
+    }
+
+    /// Stops an IPCP and waits for its end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if `pid` is no IPCP.
+    pub fn destroy_ipcp(&self, pid: i32) -> Result<()> {
+        self.done(Body::DestroyIpcp(Pid { pid }))
+    }
+
+    /// Starts a layer in an IPCP.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::IpcpState`], or what the IPCP says.
+    pub fn bootstrap_ipcp(&self, pid: i32, config: &IpcpConfig) -> Result<LayerInfo> {
+        checked(&config.layer.name)?;
+        let config = config.clone();
+        match self.call(Body::BootstrapIpcp(BootstrapIpcp { pid, config }))? {
+            Body::Layer(layer) => Ok(layer),
+            other => Err(control_error(&other)),
+        }
+    }
+
+    /// Enrolls an IPCP in the layer of the member (or layer) named `dst`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] for types that cannot, or what the IPCP says.
+    pub fn enroll_ipcp(&self, pid: i32, dst: &str) -> Result<LayerInfo> {
+        let dst = checked(dst)?;
+        match self.call(Body::EnrollIpcp(EnrollIpcp { pid, dst }))? {
+            Body::Layer(layer) => Ok(layer),
+            other => Err(control_error(&other)),
+        }
+    }
+
+    /// Connects `component` ([`DT_COMP`] or [`MGMT_COMP`]) of an IPCP to its neighbour `dst`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] for types that cannot, or what the IPCP says.
+    pub fn connect_ipcp(&self, pid: i32, dst: &str, component: &str, qos: QosSpec) -> Result<()> {
+        let (dst, component) = (checked(dst)?, component.to_owned());
+        self.done(Body::ConnectIpcp(ConnectIpcp {
+            pid,
+            dst,
+            component,
+            qos: Some(qos.into()),
+        }))
+    }
+
+    /// Undoes [`Irm::connect_ipcp`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn disconnect_ipcp(&self, pid: i32, dst: &str, component: &str) -> Result<()> {
+        let (dst, component) = (checked(dst)?, component.to_owned());
+        self.done(Body::DisconnectIpcp(ConnectIpcp {
+            pid,
+            dst,
+            component,
+            qos: None,
+        }))
+    }
+
+    /// The IPCPs, sorted by type and pid: the order in which layers are tried.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Daemon`].
+    pub fn list_ipcps(&self) -> Result<Vec<IpcpInfo>> {
+        match self.call(Body::ListIpcps(Empty {}))? {
+            Body::Ipcps(list) => Ok(list.ipcps),
+            other => Err(control_error(&other)),
+        }
+    }
+
+    /// Binds a program, known by the base name of its path, to a name (created if missing). With
+    /// `auto` the daemon starts it with `args` when a request finds nobody who accepts; then
+    /// `program` must be an absolute path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if it is bound already.
+    pub fn bind_program(
+        &self,
+        program: &Path,
+        name: &str,
+        auto: bool,
+        args: &[String],
+    ) -> Result<()> {
+        let program = program.to_str().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("the program path {} is not UTF-8", program.display()),
+            )
+        })?;
+        let (program, name, args) = (program.to_owned(), checked(name)?, args.to_vec());
+        self.done(Body::BindProgram(BindProgram {
+            program,
+            name,
+            auto,
+            args,
+        }))
+    }
+
+    /// Unbinds a program (path or base name) from a name, or from all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it is not bound.
+    pub fn unbind_program(&self, program: &str, name: Option<&str>) -> Result<()> {
+        let (program, name) = (program.to_owned(), name.map(checked).transpose()?);
+        self.done(Body::UnbindProgram(UnbindProgram { program, name }))
+    }
+
+    /// Binds a running process to a name (created if missing).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the daemon does not know the process, [`ErrorKind::Exists`] if
+    /// it is bound already, [`ErrorKind::Permission`] if it is another user's.
+    pub fn bind_process(&self, pid: i32, name: &str) -> Result<()> {
+        self.done(Body::BindProcess(BindProcess {
+            pid,
+            name: Some(checked(name)?),
+        }))
+    }
+
+    /// Unbinds a process from a name, or from all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it is not bound.
+    pub fn unbind_process(&self, pid: i32, name: Option<&str>) -> Result<()> {
+        let name = name.map(checked).transpose()?;
+        self.done(Body::UnbindProcess(BindProcess { pid, name }))
+    }
+
+    /// Creates a name. Creating it again with the same attributes succeeds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if it exists with other attributes.
+    pub fn create_name(&self, info: &NameInfo) -> Result<()> {
+        checked(&info.name)?;
+        self.done(Body::CreateName(info.clone()))
+    }
+
+    /// Forgets a name and its bindings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] if there is none.
+    pub fn destroy_name(&self, name: &str) -> Result<()> {
+        self.done(Body::DestroyName(NameRef {
+            name: checked(name)?,
+        }))
+    }
+
+    /// The names, sorted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Daemon`].
+    pub fn list_names(&self) -> Result<Vec<NameInfo>> {
+        match self.call(Body::ListNames(Empty {}))? {
+            Body::Names(list) => Ok(list.names),
+            other => Err(control_error(&other)),
+        }
+    }
+
+    /// Registers a name with the layer of an IPCP.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] for an unknown name, [`ErrorKind::NotFound`] for an unknown IPCP,
+    /// [`ErrorKind::IpcpState`] if it is in no layer.
+    pub fn reg_name(&self, name: &str, pid: i32) -> Result<()> {
+        self.done(Body::RegName(RegName {
+            name: checked(name)?,
+            pid,
+        }))
+    }
+
+    /// Undoes [`Irm::reg_name`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unreg_name(&self, name: &str, pid: i32) -> Result<()> {
+        self.done(Body::UnregName(RegName {
+            name: checked(name)?,
+            pid,
+        }))
+    }
+
+    /// How much the daemon holds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Daemon`].
+    pub fn status(&self) -> Result<Status> {
+        match self.call(Body::Status(Empty {}))? {
+            Body::StatusReply(status) => Ok(status),
+            other => Err(control_error(&other)),
+        }
+    }
+
+    fn done(&self, body: Body) -> Result<()> {
+        match self.call(body)? {
+            Body::Done(_) => Ok(()),
+            other => Err(control_error(&other)),
+        }
+    }
+
+    fn call(&self, body: Body) -> Result<Body> {
+        let mut guard = self
+            .connection
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A failed connection is not kept: a new daemon may serve the next call.
+        let mut connection = match guard.take() {
+            Some(connection) => connection,
+            None => Connection::open(
+                &self.dir,
+                Hello {
+                    program: crate::program::name(),
+                    ..Hello::default()
+                },
+            )?,
+        };
+        let answer = connection.call(body);
+        let broken = matches!(&answer, Err(error) if error.kind() == ErrorKind::Daemon);
+        if !broken {
+            *guard = Some(connection);
+        }
+        answer.map(|(body, _)| body)
+    }
+}
+
+fn checked(name: &str) -> Result<String> {
+    Ok(Name::new(name)?.as_str().to_owned())
+}
+
+fn control_error(body: &Body) -> Error {
+    Error::new(
+        ErrorKind::Daemon,
+        format!("the irmd gave an answer of the wrong kind: {body:?}"),
+    )
+}

@@ -1,0 +1,31 @@
+//! Ouroboros for Rust programs: allocate flows to names, read and write messages, watch many flows,
+//! manage the node.
+//!
+//! ```no_run
+//! use o7s::{Flow, QosSpec};
+//!
+//! # fn main() -> o7s::Result<()> {
+//! let flow = Flow::alloc("oecho", QosSpec::RAW, None)?;
+//! flow.write(b"Client says hi!")?;
+//! println!("Server replied with {:?}", flow.read_packet()?);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod control;
+mod error;
+mod flags;
+mod flow;
+pub mod irm;
+mod node;
+pub mod program;
+pub mod runtime;
+mod set;
+
+pub use error::{Error, ErrorKind, Result};
+pub use flags::{EventKind, FlowFlags, FrctFlags};
+pub use flow::{Flow, FlowState, FlowStats};
+pub use node::{Node, Pending};
+pub use o7s_wire::{hash::DirHash, name::Name, qos::QosSpec};
+pub use runtime::RuntimeDir;
+pub use set::{Event, EventQueue, FlowSet};
