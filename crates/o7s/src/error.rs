@@ -132,6 +132,14 @@ impl Error {
         }
     }
 
+    /// The same for texts known at compile time.
+    pub(crate) const fn fixed(kind: ErrorKind, message: &'static str) -> Self {
+        Self {
+            kind,
+            message: Cow::Borrowed(message),
+        }
+    }
+
     /// A system call that failed while doing `what` ("open a flow segment").
     #[must_use]
     pub fn system(what: impl fmt::Display, error: &io::Error) -> Self {

@@ -1,172 +1,844 @@
-//! A flow.
-#![allow(
-    missing_docs,
-    unused_variables,
-    clippy::missing_errors_doc,
-    clippy::todo
-)]
+//! A flow: the handle that programs read from and write to.
 
 use std::{
-    os::fd::BorrowedFd,
+    fmt,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    task::Waker,
     time::{Duration, Instant},
 };
 
-use crate::{FlowFlags, FrctFlags, Node, QosSpec, Result, node::Pending};
+use o7s_ring::WaitOutcome;
+use rustix::event::{EventfdFlags, eventfd};
 
-/// A flow, or one that is being allocated. Clones are the same flow; it is deallocated with
-/// `dealloc` or when the last clone goes. All methods may be called from any thread.
-#[derive(Debug, Clone)]
-pub struct Flow {}
+use crate::{
+    Error, ErrorKind, FlowFlags, FrctFlags, Node, Pending, QosSpec, Result,
+    doorbell::Doorbells,
+    link::{FlowStats, Link, too_large},
+    process::{generation, lock, process},
+    set::{Member, SetInner},
+};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// "No timeout" in an atomic.
+const NO_TIMEOUT: u64 = u64::MAX;
+
+/// A flow, or one that is being allocated.
+///
+/// Clones are the same flow; it is deallocated by [`Flow::dealloc`] or when the last clone goes.
+/// All methods may be called from any thread, several at a time.
+#[derive(Clone)]
+pub struct Flow {
+    inner: Arc<FlowInner>,
+}
+
+/// State behind [`Flow`].
+pub(crate) struct FlowInner {
+    generation: u32,
+    number: i32,
+    node: Node,
+    name: String,
+    link: OnceLock<Link>,
+    request: Mutex<Option<(Pending, Option<u64>)>>,
+    failure: OnceLock<Error>,
+    /// Deallocated here.
+    over: AtomicU32,
+    flags: AtomicU32,
+    read_timeout: AtomicU64,
+    write_timeout: AtomicU64,
+    pub(crate) watch: Watch,
+}
+
+/// Who else than a blocked thread waits for news of a flow.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Membership in a set.
+    pub(crate) member: Mutex<Option<Member>>,
+    /// The flow's own descriptor.
+    eventfd: OnceLock<OwnedFd>,
+    readers: Mutex<Vec<Waker>>,
+    writers: Mutex<Vec<Waker>>,
+}
+
+/// Where a flow is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlowState {
+    /// Asynchronous allocation goes on.
     Pending,
+    /// In use.
     Allocated,
+    /// The other end deallocated it, or one end took it down.
     Down,
+    /// The process at the other end died.
     PeerGone,
+    /// Deallocated here, or its allocation failed.
     Deallocated,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowStats {
-    pub packets_read: u64,
-    pub bytes_read: u64,
-    pub packets_written: u64,
-    pub bytes_written: u64,
-    pub rx_queue: usize,
-    pub tx_queue: usize,
+impl Flow {
+    /// [`Node::alloc`] on the current node.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn alloc(name: &str, qos: QosSpec, timeout: Option<Duration>) -> Result<Self> {
+        Node::current().alloc(name, qos, timeout)
+    }
+
+    /// [`Node::accept`] on the current node.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn accept(timeout: Option<Duration>) -> Result<Self> {
+        Node::current().accept(timeout)
+    }
+
+    /// [`Node::join`] on the current node.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join(layer: &str, timeout: Option<Duration>) -> Result<Self> {
+        Node::current().join(layer, timeout)
+    }
+
+    /// A flow whose request is still under way.
+    ///
+    /// Until it is answered the flow's state is [`FlowState::Pending`] and I/O fails with
+    /// [`ErrorKind::InProgress`]. In a set, the outcome raises [`crate::EventKind::Alloc`] or
+    /// [`crate::EventKind::Dealloc`].
+    ///
+    /// # Errors
+    /// No descriptor or memory left.
+    pub fn pending(mut request: Pending) -> Result<Self> {
+        if let Some(flow) = request.try_finish()? {
+            return Ok(flow);
+        }
+        let name = request.name().to_owned();
+        let inner = Arc::new(FlowInner::new(request.node().clone(), name));
+        let token = match request.fd() {
+            Some(fd) => Some(
+                process()
+                    .doorbells()?
+                    .add_request(fd, Arc::downgrade(&inner))?,
+            ),
+            None => None,
+        };
+        *lock(&inner.request) = Some((request, token));
+        Ok(Self { inner })
+    }
+
+    pub(crate) fn from_link(link: Link) -> Self {
+        let inner = Arc::new(FlowInner::new(link.node.clone(), link.name.clone()));
+        inner.install(link);
+        Self { inner }
+    }
+
+    pub(crate) fn from_inner(inner: Arc<FlowInner>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<FlowInner> {
+        &self.inner
+    }
+
+    /// For a pending flow, whether it is allocated now.
+    ///
+    /// # Errors
+    /// The allocation failed.
+    pub fn finish(&self) -> Result<bool> {
+        self.inner.complete();
+        if let Some(error) = self.inner.failure.get() {
+            return Err(error.clone());
+        }
+        Ok(self.inner.link.get().is_some())
+    }
+
+    /// Flow descriptor: a small number from 64, lowest free first. Not a descriptor of the
+    /// operating system; for that see [`Flow::fileno`].
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.inner.number
+    }
+
+    /// The daemon's flow id, 0 while the flow is pending.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.inner.link.get().map_or(0, |link| link.end.flow_id)
+    }
+
+    /// The name that the flow was allocated to.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.inner
+            .link
+            .get()
+            .map_or(&self.inner.name, |link| &link.name)
+    }
+
+    /// Pid of the process at the other end of the segment, 0 while the flow is pending.
+    #[must_use]
+    pub fn peer_pid(&self) -> i32 {
+        self.inner.link.get().map_or(0, |link| link.peer_pid)
+    }
+
+    /// The node that the flow was allocated through.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.inner.node
+    }
+
+    /// Where the flow is in its life.
+    #[must_use]
+    pub fn state(&self) -> FlowState {
+        self.inner.complete();
+        match self.inner.link() {
+            Err(error) if error.kind() == ErrorKind::InProgress => FlowState::Pending,
+            Err(_) => FlowState::Deallocated,
+            Ok(link) => match link.why_ended() {
+                None => FlowState::Allocated,
+                Some(error) if error.kind() == ErrorKind::FlowPeer => FlowState::PeerGone,
+                Some(_) => FlowState::Down,
+            },
+        }
+    }
+
+    /// QoS of the flow.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn qos(&self) -> Result<QosSpec> {
+        Ok(self.inner.link()?.qos)
+    }
+
+    /// Largest packet in bytes.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn max_packet(&self) -> Result<usize> {
+        Ok(self.inner.link()?.max_packet)
+    }
+
+    /// Reads from the front packet.
+    ///
+    /// A packet that is longer than `buf` is read in parts; a read that ends exactly with the
+    /// packet is followed by one that returns 0. With [`FlowFlags::NO_PARTIAL_READ`] such a packet
+    /// is an error. Waits at most the read timeout, not at all with
+    /// [`FlowFlags::NON_BLOCKING_READ`]; signals do not interrupt it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`], [`ErrorKind::TimedOut`], [`ErrorKind::MessageSize`];
+    /// [`ErrorKind::FlowDown`] and [`ErrorKind::FlowPeer`] once all packets are read;
+    /// [`ErrorKind::NotAllocated`].
+    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
+        self.reading(|| self.try_read(buf))
+    }
+
+    /// Reads one whole packet, or what is left of one that was read in part.
+    ///
+    /// # Errors
+    /// As [`Flow::read`].
+    pub fn read_packet(&self) -> Result<Vec<u8>> {
+        self.reading(|| self.try_read_packet())
+    }
+
+    fn reading<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let first = attempt();
+        if !would_block(&first) || self.has_flags(FlowFlags::NON_BLOCKING_READ) {
+            return first;
+        }
+        let deadline = deadline(&self.inner.read_timeout);
+        loop {
+            self.wait_again(deadline, |deadline| self.wait_readable(deadline))?;
+            let outcome = attempt();
+            if !would_block(&outcome) {
+                return outcome;
+            }
+        }
+    }
+
+    /// One attempt of [`Flow::read`], whatever the flags.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if nothing is there; else as [`Flow::read`].
+    pub fn try_read(&self, buf: &mut [u8]) -> Result<usize> {
+        let inner = &*self.inner;
+        let read = inner.link()?.try_read(buf, inner.flags());
+        inner.after_read();
+        read
+    }
+
+    /// One attempt of [`Flow::read_packet`], whatever the flags.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if nothing is there; else as [`Flow::read`].
+    pub fn try_read_packet(&self) -> Result<Vec<u8>> {
+        let inner = &*self.inner;
+        let packet = inner.link()?.try_read_packet();
+        inner.after_read();
+        packet
+    }
+
+    /// Puts bytes back: the next reads return them first, as the rest of a packet.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn unread(&self, rest: &[u8]) -> Result<()> {
+        let link = self.inner.link()?;
+        link.unread(rest);
+        self.inner.kick(link);
+        Ok(())
+    }
+
+    /// Waits until a read would not wait.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] at `deadline`, [`ErrorKind::Interrupted`] when a signal arrived,
+    /// [`ErrorKind::NotAllocated`].
+    pub fn wait_readable(&self, deadline: Option<Instant>) -> Result<()> {
+        let link = self.inner.link()?;
+        let outcome = link
+            .reader
+            .wait(deadline, || link.is_readable(), || self.inner.is_over());
+        self.waited(outcome)
+    }
+
+    /// Writes one packet and returns its length.
+    ///
+    /// An empty packet is a sign of life that the other end never sees. Waits for room at most the
+    /// write timeout, not at all with [`FlowFlags::NON_BLOCKING_WRITE`]; signals do not interrupt
+    /// it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Permission`] on a read-only flow or towards a write-only end;
+    /// [`ErrorKind::MessageSize`] past [`Flow::max_packet`]; [`ErrorKind::WouldBlock`],
+    /// [`ErrorKind::TimedOut`]; [`ErrorKind::FlowDown`], [`ErrorKind::FlowPeer`];
+    /// [`ErrorKind::NotAllocated`].
+    pub fn write(&self, buf: &[u8]) -> Result<usize> {
+        let first = self.try_write(buf);
+        if !would_block(&first) || self.has_flags(FlowFlags::NON_BLOCKING_WRITE) {
+            return first;
+        }
+        let deadline = deadline(&self.inner.write_timeout);
+        loop {
+            self.wait_again(deadline, |deadline| self.wait_writable(buf.len(), deadline))?;
+            let outcome = self.try_write(buf);
+            if !would_block(&outcome) {
+                return outcome;
+            }
+        }
+    }
+
+    /// One attempt of [`Flow::write`], whatever the flags.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if there is no room; else as [`Flow::write`].
+    pub fn try_write(&self, buf: &[u8]) -> Result<usize> {
+        let link = self.inner.link()?;
+        if self.inner.flags().0 & FlowFlags::ACCESS_MODE.0 == FlowFlags::READ_ONLY.0 {
+            return Err(READ_ONLY);
+        }
+        link.try_write(buf)
+    }
+
+    /// Waits until a packet of `length` bytes can be written, or never will be.
+    ///
+    /// # Errors
+    /// As [`Flow::wait_readable`]; [`ErrorKind::MessageSize`].
+    pub fn wait_writable(&self, length: usize, deadline: Option<Instant>) -> Result<()> {
+        let link = self.inner.link()?;
+        if length > link.max_packet {
+            return Err(too_large(length, link.max_packet));
+        }
+        let outcome = link.writer.wait(
+            deadline,
+            || link.is_writable(length),
+            || self.inner.is_over(),
+        );
+        self.waited(outcome)
+    }
+
+    fn waited(&self, outcome: WaitOutcome) -> Result<()> {
+        match outcome {
+            WaitOutcome::Ready => Ok(()),
+            WaitOutcome::Cancelled => self.inner.link().map(drop),
+            WaitOutcome::TimedOut => Err(TIMED_OUT),
+            WaitOutcome::Interrupted => Err(INTERRUPTED),
+        }
+    }
+
+    /// Waits on although signals arrive.
+    fn wait_again(
+        &self,
+        deadline: Option<Instant>,
+        wait: impl Fn(Option<Instant>) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            match wait(deadline) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Time limit of reads, none = wait for ever.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn read_timeout(&self) -> Result<Option<Duration>> {
+        self.inner.link()?;
+        Ok(load(&self.inner.read_timeout))
+    }
+
+    /// Sets the time limit of reads; zero = do not wait.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> Result<()> {
+        self.inner.link()?;
+        store(&self.inner.read_timeout, timeout);
+        Ok(())
+    }
+
+    /// Time limit of writes, none = wait for ever.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn write_timeout(&self) -> Result<Option<Duration>> {
+        self.inner.link()?;
+        Ok(load(&self.inner.write_timeout))
+    }
+
+    /// Sets the time limit of writes; zero = do not wait.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> Result<()> {
+        self.inner.link()?;
+        store(&self.inner.write_timeout, timeout);
+        Ok(())
+    }
+
+    /// The flags as last set, with [`FlowFlags::DOWN`] only if set here.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn flags(&self) -> Result<FlowFlags> {
+        self.inner.link()?;
+        Ok(self.inner.flags())
+    }
+
+    /// Replaces all flags; 16 bits are kept.
+    ///
+    /// The access mode is part of them: [`FlowFlags::NON_BLOCKING`] alone makes the flow
+    /// read-only. [`FlowFlags::WRITE_ONLY`] forbids the other end to write, [`FlowFlags::DOWN`]
+    /// takes the flow down for both until it is cleared.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn set_flags(&self, flags: FlowFlags) -> Result<()> {
+        let link = self.inner.link()?;
+        let flags = FlowFlags(flags.0 & 0xffff);
+        self.inner.flags.store(flags.0, Ordering::Relaxed);
+        let access = flags.0 & FlowFlags::ACCESS_MODE.0;
+        link.state.set_refuse(access == FlowFlags::WRITE_ONLY.0);
+        link.set_down(flags.contains(FlowFlags::DOWN));
+        self.inner.kick(link);
+        Ok(())
+    }
+
+    /// FRCP flags.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Permission`] on a flow without FRCP.
+    pub fn frct_flags(&self) -> Result<FrctFlags> {
+        self.inner.link()?;
+        Err(NO_FRCP)
+    }
+
+    /// Sets the FRCP flags that the user may set.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Permission`] on a flow without FRCP.
+    pub fn set_frct_flags(&self, _flags: FrctFlags) -> Result<()> {
+        self.inner.link()?;
+        Err(NO_FRCP)
+    }
+
+    /// Packets that wait to be read here.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn rx_queue_len(&self) -> Result<usize> {
+        Ok(self.inner.link()?.rx_queue_len())
+    }
+
+    /// Packets that wait to be read at the other end.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn tx_queue_len(&self) -> Result<usize> {
+        Ok(self.inner.link()?.tx_queue_len())
+    }
+
+    /// What has gone over the flow, and what waits.
+    #[must_use]
+    pub fn stats(&self) -> FlowStats {
+        self.inner.link.get().map(Link::stats).unwrap_or_default()
+    }
+
+    /// Ends the flow here. The other end reads what was written and then learns of it; threads
+    /// that wait on the flow in this process return with an error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAllocated`] if that has been done already.
+    pub fn dealloc(&self) -> Result<()> {
+        self.inner.check_fork()?;
+        if self.inner.end() {
+            Ok(())
+        } else {
+            Err(DEALLOCATED)
+        }
+    }
+
+    /// A descriptor of the operating system for `poll` and its like: readable while a read would
+    /// not wait. Made at the first call; lives as long as the flow object.
+    ///
+    /// # Errors
+    /// The flow is not allocated; no descriptor left.
+    pub fn fileno(&self) -> Result<BorrowedFd<'_>> {
+        let link = self.inner.link()?;
+        if self.inner.watch.eventfd.get().is_none() {
+            let fd = new_eventfd()?;
+            // Lost races drop their descriptor again.
+            let _ = self.inner.watch.eventfd.set(fd);
+            self.inner.be_heard()?;
+            self.inner.refresh_eventfd(link);
+        }
+        match self.inner.watch.eventfd.get() {
+            Some(fd) => Ok(fd.as_fd()),
+            None => Err(DEALLOCATED),
+        }
+    }
+
+    /// Wakes `waker` when a read may succeed; true if one may already.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    #[cfg_attr(
+        not(feature = "tokio"),
+        allow(dead_code, reason = "used by async functions")
+    )]
+    pub(crate) fn wake_readable(&self, waker: &Waker) -> Result<bool> {
+        let link = self.inner.link()?;
+        lock(&self.inner.watch.readers).push(waker.clone());
+        self.inner.be_heard()?;
+        Ok(link
+            .reader
+            .arm_bell(|| link.is_readable() || self.inner.is_over()))
+    }
+
+    /// Wakes `waker` when a packet of `length` bytes may be written; true if it may already.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    #[cfg_attr(
+        not(feature = "tokio"),
+        allow(dead_code, reason = "used by async functions")
+    )]
+    pub(crate) fn wake_writable(&self, length: usize, waker: &Waker) -> Result<bool> {
+        let link = self.inner.link()?;
+        lock(&self.inner.watch.writers).push(waker.clone());
+        self.inner.be_heard()?;
+        Ok(link
+            .writer
+            .arm_bell(|| link.is_writable(length) || self.inner.is_over()))
+    }
+
+    fn has_flags(&self, flags: FlowFlags) -> bool {
+        self.inner.flags().contains(flags)
+    }
 }
 
-impl Flow {
-    pub fn alloc(name: &str, qos: QosSpec, timeout: Option<Duration>) -> Result<Self> {
-        todo!()
-    }
-    pub fn accept(timeout: Option<Duration>) -> Result<Self> {
-        todo!()
-    }
-    pub fn join(layer: &str, timeout: Option<Duration>) -> Result<Self> {
-        todo!()
-    }
-    /// A flow whose request is still under way: `state()` is `Pending`, I/O fails with
-    /// `NotAllocated`-like `InProgress`; completion raises event Alloc (or Dealloc on failure).
-    pub fn pending(request: Pending) -> Result<Self> {
-        todo!()
-    }
-    /// For a pending flow: the outcome if it is known (error = allocation failed).
-    pub fn finish(&self) -> Result<bool> {
-        todo!()
+impl FlowInner {
+    fn new(node: Node, name: String) -> Self {
+        Self {
+            generation: generation(),
+            number: process().take_number(),
+            node,
+            name,
+            link: OnceLock::new(),
+            request: Mutex::default(),
+            failure: OnceLock::new(),
+            over: AtomicU32::new(0),
+            flags: AtomicU32::new(FlowFlags::DEFAULT.0),
+            read_timeout: AtomicU64::new(NO_TIMEOUT),
+            write_timeout: AtomicU64::new(NO_TIMEOUT),
+            watch: Watch::default(),
+        }
     }
 
-    /// Flow descriptor: a small number from 64, lowest free first; not an OS descriptor.
-    pub fn fd(&self) -> i32 {
-        todo!()
-    }
-    /// The daemon's flow id.
-    pub fn id(&self) -> u64 {
-        todo!()
-    }
-    pub fn name(&self) -> String {
-        todo!()
-    }
-    pub fn peer_pid(&self) -> i32 {
-        todo!()
-    }
-    pub fn node(&self) -> &Node {
-        todo!()
-    }
-    pub fn state(&self) -> FlowState {
-        todo!()
-    }
-    pub fn qos(&self) -> Result<QosSpec> {
-        todo!()
+    /// Makes the flow allocated.
+    fn install(self: &Arc<Self>, link: Link) {
+        link.bell.attach(link.slot, Arc::downgrade(self));
+        self.node
+            .enter((link.end.flow_id, link.end.side), Arc::downgrade(self));
+        let _ = self.link.set(link);
     }
 
-    /// C rules: partial reads, 0-length end mark, flags, read timeout. Not interrupted by signals.
-    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
-        todo!()
-    }
-    /// One whole packet (or the rest of a partially read one), flags and timeout obeyed.
-    pub fn read_packet(&self) -> Result<Vec<u8>> {
-        todo!()
-    }
-    /// One attempt; `WouldBlock` if nothing is there, whatever the flags.
-    pub fn try_read(&self, buf: &mut [u8]) -> Result<usize> {
-        todo!()
-    }
-    pub fn try_read_packet(&self) -> Result<Vec<u8>> {
-        todo!()
-    }
-    /// Puts bytes back in front: they are what the next reads return first, as the rest of a
-    /// partially read packet.
-    pub fn unread(&self, rest: &[u8]) -> Result<()> {
-        todo!()
-    }
-    /// Waits until a read would not block: `TimedOut` at the deadline, `Interrupted` on a signal.
-    pub fn wait_readable(&self, deadline: Option<Instant>) -> Result<()> {
-        todo!()
-    }
-    /// One packet; returns its length. Flags and write timeout obeyed.
-    pub fn write(&self, buf: &[u8]) -> Result<usize> {
-        todo!()
-    }
-    pub fn try_write(&self, buf: &[u8]) -> Result<usize> {
-        todo!()
-    }
-    pub fn wait_writable(&self, len: usize, deadline: Option<Instant>) -> Result<()> {
-        todo!()
-    }
-    /// Largest packet in bytes.
-    pub fn max_packet(&self) -> usize {
-        todo!()
+    /// The open end, or why there is none.
+    #[inline]
+    pub(crate) fn link(&self) -> Result<&Link> {
+        match self.link.get() {
+            Some(link) if !self.is_over() && self.generation == generation() => Ok(link),
+            _ => Err(self.why_no_link()),
+        }
     }
 
-    pub fn read_timeout(&self) -> Result<Option<Duration>> {
-        todo!()
+    #[cold]
+    fn why_no_link(&self) -> Error {
+        if let Err(error) = self.check_fork() {
+            error
+        } else if self.is_over() {
+            DEALLOCATED
+        } else if let Some(failure) = self.failure.get() {
+            Error::new(
+                ErrorKind::NotAllocated,
+                format!("the flow was not allocated: {failure}"),
+            )
+        } else {
+            IN_PROGRESS
+        }
     }
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> Result<()> {
-        todo!()
+
+    fn check_fork(&self) -> Result<()> {
+        if self.generation == generation() {
+            Ok(())
+        } else {
+            Err(FORKED)
+        }
     }
-    pub fn write_timeout(&self) -> Result<Option<Duration>> {
-        todo!()
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire) != 0
     }
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> Result<()> {
-        todo!()
+
+    fn flags(&self) -> FlowFlags {
+        FlowFlags(self.flags.load(Ordering::Relaxed))
     }
-    pub fn flags(&self) -> Result<FlowFlags> {
-        todo!()
+
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.get()
     }
-    /// Replaces all flags.
-    pub fn set_flags(&self, flags: FlowFlags) -> Result<()> {
-        todo!()
+
+    /// Looks whether the request of a pending flow is answered.
+    pub(crate) fn complete(self: &Arc<Self>) {
+        if self.link.get().is_some() || self.failure.get().is_some() {
+            return;
+        }
+        let mut request = lock(&self.request);
+        let Some((pending, token)) = &mut *request else {
+            return;
+        };
+        // The connection goes back to its pool with the answer: stop hearing it first, and hear
+        // it again if there is no answer yet.
+        let outcome = pending.try_link(|fd| {
+            if let (Some(token), Ok(doorbells)) = (*token, process().doorbells()) {
+                doorbells.remove(token, fd);
+            }
+        });
+        match outcome {
+            Ok(None) => return,
+            Ok(Some(link)) => self.install(link),
+            Err(error) => drop(self.failure.set(error)),
+        }
+        *request = None;
     }
-    pub fn frct_flags(&self) -> Result<FrctFlags> {
-        todo!()
+
+    /// Ends the flow; false if it was over.
+    fn end(&self) -> bool {
+        if self.over.swap(1, Ordering::AcqRel) != 0 {
+            return false;
+        }
+        if let Some((pending, token)) = lock(&self.request).take() {
+            if let (Some(token), Some(fd), Ok(doorbells)) =
+                (token, pending.fd(), process().doorbells())
+            {
+                doorbells.remove(token, fd);
+            }
+            drop(pending);
+        }
+        let member = lock(&self.watch.member).take();
+        if let Some(member) = member {
+            member.set.forget(self.number);
+        }
+        if let Some(link) = self.link.get() {
+            link.state.close();
+            link.bell.detach(link.slot);
+            self.kick(link);
+            self.node.tell_dealloc(link.end);
+        }
+        process().give_number(self.number);
+        true
     }
-    pub fn set_frct_flags(&self, flags: FrctFlags) -> Result<()> {
-        todo!()
+
+    /// Wakes whoever waits in this process.
+    fn kick(&self, link: &Link) {
+        link.state.kick();
+        self.raise_eventfd();
+        self.wake_tasks();
     }
-    /// Packets that wait to be read here / at the other end.
-    pub fn rx_queue_len(&self) -> Result<usize> {
-        todo!()
+
+    /// News from the doorbell, the daemon or the request's connection.
+    pub(crate) fn notify(self: &Arc<Self>, own: Option<&SetInner>) {
+        self.complete();
+        if let Some(member) = &mut *lock(&self.watch.member) {
+            member.mark_ready(self, own);
+        }
+        if let (Some(_), Some(link)) = (self.watch.eventfd.get(), self.link.get()) {
+            self.refresh_eventfd(link);
+        }
+        self.wake_tasks();
     }
-    pub fn tx_queue_len(&self) -> Result<usize> {
-        todo!()
+
+    fn wake_tasks(&self) {
+        for waiting in [&self.watch.readers, &self.watch.writers] {
+            let wakers = std::mem::take(&mut *lock(waiting));
+            for waker in wakers {
+                waker.wake();
+            }
+        }
     }
-    pub fn stats(&self) -> FlowStats {
-        todo!()
+
+    /// Starts the notifier, which hears for `fileno()` and tasks.
+    fn be_heard(&self) -> Result<()> {
+        self.node.listen_to_daemon()?;
+        let doorbells: &'static Doorbells = process().doorbells()?;
+        doorbells.start_notifier()
     }
-    pub fn dealloc(&self) -> Result<()> {
-        todo!()
+
+    /// After a read: the descriptor must not stay readable when nothing is left.
+    #[inline]
+    fn after_read(&self) {
+        if self.watch.eventfd.get().is_some()
+            && let Some(link) = self.link.get()
+        {
+            self.refresh_eventfd(link);
+        }
     }
-    /// An OS descriptor, level-triggered readable while a read would not block. Made at first use.
-    pub fn fileno(&self) -> Result<BorrowedFd<'_>> {
-        todo!()
+
+    /// Makes the descriptor say what is true: arms the doorbell before it looks, so that nothing
+    /// that comes later is missed.
+    fn refresh_eventfd(&self, link: &Link) {
+        let Some(fd) = self.watch.eventfd.get() else {
+            return;
+        };
+        if !link.is_readable() && !self.is_over() {
+            clear(fd);
+            if !link
+                .reader
+                .arm_bell(|| link.is_readable() || self.is_over())
+            {
+                return;
+            }
+        }
+        raise(fd);
+    }
+
+    fn raise_eventfd(&self) {
+        if let Some(fd) = self.watch.eventfd.get() {
+            raise(fd);
+        }
+    }
+}
+
+impl Drop for FlowInner {
+    fn drop(&mut self) {
+        // In a forked child the flow is the parent's.
+        if self.generation == generation() {
+            self.end();
+        }
+    }
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow")
+            .field("fd", &self.fd())
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 
 impl PartialEq for Flow {
     fn eq(&self, other: &Self) -> bool {
-        todo!()
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
+
 impl Eq for Flow {}
+
+fn would_block<T>(outcome: &Result<T>) -> bool {
+    matches!(outcome, Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+fn load(timeout: &AtomicU64) -> Option<Duration> {
+    let nanos = timeout.load(Ordering::Relaxed);
+    (nanos != NO_TIMEOUT).then(|| Duration::from_nanos(nanos))
+}
+
+fn store(slot: &AtomicU64, timeout: Option<Duration>) {
+    let nanos = timeout.map_or(NO_TIMEOUT, |timeout| {
+        u64::try_from(timeout.as_nanos()).unwrap_or(NO_TIMEOUT)
+    });
+    slot.store(nanos, Ordering::Relaxed);
+}
+
+/// The deadline of a call that starts now; a limit past the clock's end is none.
+fn deadline(timeout: &AtomicU64) -> Option<Instant> {
+    load(timeout).and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// A non-blocking eventfd.
+pub(crate) fn new_eventfd() -> Result<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|error| Error::system("make a descriptor for a flow", &error.into()))
+}
+
+/// Makes an eventfd readable.
+pub(crate) fn raise(fd: &OwnedFd) {
+    // It can only fail if the counter is at its end, and then it is readable.
+    let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+}
+
+/// Makes an eventfd not readable.
+pub(crate) fn clear(fd: &OwnedFd) {
+    let _ = rustix::io::read(fd, &mut [0_u8; 8]);
+}
+
+const TIMED_OUT: Error = Error::fixed(
+    ErrorKind::TimedOut,
+    "the time limit of the flow's read or write passed",
+);
+const INTERRUPTED: Error = Error::fixed(ErrorKind::Interrupted, "interrupted by a signal");
+const READ_ONLY: Error = Error::fixed(
+    ErrorKind::Permission,
+    "cannot write: the flow is read-only; set flags that include ReadWrite",
+);
+const NO_FRCP: Error = Error::fixed(
+    ErrorKind::Permission,
+    "the flow has no FRCP: its QoS did not ask for it",
+);
+const DEALLOCATED: Error = Error::fixed(
+    ErrorKind::NotAllocated,
+    "the flow is deallocated; allocate a new one",
+);
+const IN_PROGRESS: Error = Error::fixed(
+    ErrorKind::InProgress,
+    "the flow is not allocated yet; wait for its Alloc event or try again",
+);
+const FORKED: Error = Error::fixed(
+    ErrorKind::NotAllocated,
+    "the flow belongs to the parent process; a child allocates flows of its own after fork",
+);

@@ -56,7 +56,7 @@ impl Irm {
             ipcp_type: ipcp_type.into(),
         }))? {
             Body::Pid(Pid { pid }) => Ok(pid),
-            other => Err(control_error(&other)),
+            other => Err(control::unexpected(&other)),
         }
     }
 
@@ -77,7 +77,7 @@ impl Irm {
         let config = config.clone();
         match self.call(Body::BootstrapIpcp(BootstrapIpcp { pid, config }))? {
             Body::Layer(layer) => Ok(layer),
-            other => Err(control_error(&other)),
+            other => Err(control::unexpected(&other)),
         }
     }
 
@@ -89,7 +89,7 @@ impl Irm {
         let dst = checked(dst)?;
         match self.call(Body::EnrollIpcp(EnrollIpcp { pid, dst }))? {
             Body::Layer(layer) => Ok(layer),
-            other => Err(control_error(&other)),
+            other => Err(control::unexpected(&other)),
         }
     }
 
@@ -128,7 +128,7 @@ impl Irm {
     pub fn list_ipcps(&self) -> Result<Vec<IpcpInfo>> {
         match self.call(Body::ListIpcps(Empty {}))? {
             Body::Ipcps(list) => Ok(list.ipcps),
-            other => Err(control_error(&other)),
+            other => Err(control::unexpected(&other)),
         }
     }
 
@@ -216,7 +216,7 @@ impl Irm {
     pub fn list_names(&self) -> Result<Vec<NameInfo>> {
         match self.call(Body::ListNames(Empty {}))? {
             Body::Names(list) => Ok(list.names),
-            other => Err(control_error(&other)),
+            other => Err(control::unexpected(&other)),
         }
     }
 
@@ -250,14 +250,14 @@ impl Irm {
     pub fn status(&self) -> Result<Status> {
         match self.call(Body::Status(Empty {}))? {
             Body::StatusReply(status) => Ok(status),
-            other => Err(control_error(&other)),
+            other => Err(control::unexpected(&other)),
         }
     }
 
     fn done(&self, body: Body) -> Result<()> {
         match self.call(body)? {
             Body::Done(_) => Ok(()),
-            other => Err(control_error(&other)),
+            other => Err(control::unexpected(&other)),
         }
     }
 
@@ -288,11 +288,4 @@ impl Irm {
 
 fn checked(name: &str) -> Result<String> {
     Ok(Name::new(name)?.as_str().to_owned())
-}
-
-fn control_error(body: &Body) -> Error {
-    Error::new(
-        ErrorKind::Daemon,
-        format!("the irmd gave an answer of the wrong kind: {body:?}"),
-    )
 }

@@ -12,20 +12,28 @@
 //! # }
 //! ```
 
+#[cfg(feature = "tokio")]
+mod aio;
 pub mod control;
+mod doorbell;
 mod error;
 mod flags;
 mod flow;
 pub mod irm;
+mod link;
 mod node;
+mod pending;
+mod process;
 pub mod program;
 pub mod runtime;
 mod set;
 
 pub use error::{Error, ErrorKind, Result};
 pub use flags::{EventKind, FlowFlags, FrctFlags};
-pub use flow::{Flow, FlowState, FlowStats};
-pub use node::{Node, Pending};
+pub use flow::{Flow, FlowState};
+pub use link::FlowStats;
+pub use node::Node;
 pub use o7s_wire::{hash::DirHash, name::Name, qos::QosSpec};
+pub use pending::Pending;
 pub use runtime::RuntimeDir;
 pub use set::{Event, EventQueue, FlowSet};

@@ -1,90 +1,457 @@
-//! This process at a daemon.
-#![allow(
-    missing_docs,
-    unused_variables,
-    clippy::missing_errors_doc,
-    clippy::todo
-)]
+//! This process at one daemon: who it is there, its connections, the doorbells it shares.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
-    time::{Duration, Instant},
+    collections::{HashMap, VecDeque},
+    fmt,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
 };
 
-use crate::{Flow, QosSpec, Result, RuntimeDir, irm::Irm};
+use o7s_ring::{Bell, BellEnd, Endpoint, Side};
 
-/// This process at one daemon. Cheap to clone; one per runtime directory and process.
-#[derive(Debug, Clone)]
-pub struct Node {}
+use crate::{
+    Error, ErrorKind, Flow, Name, Pending, QosSpec, Result, RuntimeDir,
+    control::{Body, Connection, FlowAccept, FlowAlloc, FlowEnd, FlowInfo, FlowJoin, Hello},
+    doorbell::PeerBell,
+    flow::FlowInner,
+    irm::Irm,
+    link::Link,
+    pending::Kind,
+    process::{generation, lock, process},
+    set::SetInner,
+};
+
+/// Idle request connections that are kept for the next calls.
+const IDLE_MAX: usize = 16;
+
+/// This process at the daemon of one runtime directory. Clones are the same node; a process has
+/// one per directory.
+#[derive(Clone)]
+pub struct Node(Arc<NodeInner>);
+
+/// State behind [`Node`].
+pub(crate) struct NodeInner {
+    dir: RuntimeDir,
+    generation: u32,
+    announced: Mutex<Option<Announced>>,
+    idle: Mutex<Vec<Connection>>,
+    /// Flows accepted by a call that had given up.
+    backlog: Mutex<VecDeque<Flow>>,
+    bells: Mutex<HashMap<BellKey, Arc<PeerBell>>>,
+    /// Ends of this process by flow id and side, for the daemon's notifications.
+    ends: Mutex<HashMap<(u64, u32), Weak<FlowInner>>>,
+}
+
+/// The process connection.
+struct Announced {
+    connection: Connection,
+    token: Option<u64>,
+}
+
+/// A doorbell of the daemon with this pid: its id and our side.
+type BellKey = (i32, u64, u32);
 
 impl Node {
-    /// The node that free functions use: the last one set, else that of the environment.
+    /// The node of the free functions: the one last given to [`Node::set_current`], else that of
+    /// the environment as it is now.
+    #[must_use]
     pub fn current() -> Self {
-        todo!()
+        process().current_node()
     }
+
+    /// Chooses the node of the free functions; `None` = that of the environment.
     pub fn set_current(node: Option<&Self>) {
-        todo!()
+        process().choose_node(node);
     }
+
+    /// The node for a runtime directory. Nothing is contacted yet.
+    #[must_use]
     pub fn at(dir: RuntimeDir) -> Self {
-        todo!()
+        process().node(dir)
     }
+
+    pub(crate) fn new(dir: RuntimeDir) -> Self {
+        Self(Arc::new(NodeInner {
+            dir,
+            generation: generation(),
+            announced: Mutex::default(),
+            idle: Mutex::default(),
+            backlog: Mutex::default(),
+            bells: Mutex::default(),
+            ends: Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn from_inner(inner: Arc<NodeInner>) -> Self {
+        Self(inner)
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<NodeInner> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The runtime directory.
+    #[must_use]
     pub fn dir(&self) -> &RuntimeDir {
-        todo!()
+        &self.0.dir
     }
-    /// Makes the process known to the daemon now instead of at the first call.
+
+    /// The management client for the same daemon.
+    #[must_use]
+    pub fn irm(&self) -> Irm {
+        Irm::at(self.0.dir.clone())
+    }
+
+    /// Makes the process known to the daemon now instead of at the first call, so that it can be
+    /// bound to names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Daemon`] if none is running.
     pub fn announce(&self) -> Result<()> {
-        todo!()
+        self.check_fork()?;
+        let mut slot = lock(&self.0.announced);
+        if let Some(announced) = &mut *slot {
+            // Finds out whether the daemon that knew this process is gone; a new one may be there.
+            match self.0.read_notifications(&mut announced.connection, None) {
+                Ok(()) => return Ok(()),
+                Err(_) => self.0.forget_daemon(slot.take()),
+            }
+        }
+        let connection = Connection::open(
+            &self.0.dir,
+            Hello {
+                announce: true,
+                ..hello()
+            },
+        )?;
+        *slot = Some(Announced {
+            connection,
+            token: None,
+        });
+        Ok(())
     }
-    /// None = the daemon's limit (20 s). Blocks; not interrupted by signals.
+
+    /// Allocates a flow to `name` and waits until it is there, at most `timeout` (none = 20 s, the
+    /// daemon's limit).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] and [`ErrorKind::Ipcp`] if nothing reaches the name,
+    /// [`ErrorKind::TimedOut`] if nobody accepted in time, [`ErrorKind::NotSupported`] for a QoS
+    /// that is not available, [`ErrorKind::Daemon`] if no daemon is running.
     pub fn alloc(&self, name: &str, qos: QosSpec, timeout: Option<Duration>) -> Result<Flow> {
-        todo!()
+        self.start_alloc(name, qos, timeout)?.finish()
     }
+
+    /// Waits for a flow to any name that this process is bound to, at most `timeout` (none = for
+    /// ever; zero = take what waits).
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`], [`ErrorKind::Daemon`].
     pub fn accept(&self, timeout: Option<Duration>) -> Result<Flow> {
-        todo!()
+        self.start_accept(timeout)?.finish()
     }
+
+    /// Joins the broadcast layer `layer`, at most `timeout` (none = 20 s).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Ipcp`] if no such layer is here.
     pub fn join(&self, layer: &str, timeout: Option<Duration>) -> Result<Flow> {
-        todo!()
+        self.start_join(layer, timeout)?.finish()
     }
-    /// Starts a request and returns at once.
+
+    /// Starts what [`Node::alloc`] does and returns at once.
+    ///
+    /// # Errors
+    /// What can be said without waiting.
     pub fn start_alloc(
         &self,
         name: &str,
         qos: QosSpec,
         timeout: Option<Duration>,
     ) -> Result<Pending> {
-        todo!()
+        let name = Name::new(name)?;
+        let qos = available(qos)?;
+        let body = Body::FlowAlloc(FlowAlloc {
+            dst: name.as_str().to_owned(),
+            qos: qos.into(),
+            timeout_ns: timeout.map(nanos),
+        });
+        self.start(Kind::Alloc, name.as_str(), body)
     }
+
+    /// Starts what [`Node::accept`] does and returns at once.
+    ///
+    /// # Errors
+    /// What can be said without waiting.
     pub fn start_accept(&self, timeout: Option<Duration>) -> Result<Pending> {
-        todo!()
+        if let Some(flow) = lock(&self.0.backlog).pop_front() {
+            return Ok(Pending::ready(self.clone(), Kind::Accept, flow));
+        }
+        let body = Body::FlowAccept(FlowAccept {
+            timeout_ns: timeout.map(nanos),
+        });
+        self.start(Kind::Accept, "", body)
     }
+
+    /// Starts what [`Node::join`] does and returns at once.
+    ///
+    /// # Errors
+    /// What can be said without waiting.
     pub fn start_join(&self, layer: &str, timeout: Option<Duration>) -> Result<Pending> {
-        todo!()
+        let layer = Name::new(layer)?;
+        let body = Body::FlowJoin(FlowJoin {
+            layer: layer.as_str().to_owned(),
+            timeout_ns: timeout.map(nanos),
+        });
+        self.start(Kind::Join, layer.as_str(), body)
     }
-    pub fn irm(&self) -> Irm {
-        todo!()
+
+    fn start(&self, kind: Kind, name: &str, body: Body) -> Result<Pending> {
+        self.announce()?;
+        let mut connection = self.connection()?;
+        let id = connection.start(body)?;
+        Ok(Pending::new(self.clone(), kind, name, connection, id))
+    }
+
+    /// Lets the waiters of this process hear the daemon's notifications.
+    pub(crate) fn listen_to_daemon(&self) -> Result<()> {
+        if let Some(announced) = &mut *lock(&self.0.announced)
+            && announced.token.is_none()
+        {
+            let doorbells = process().doorbells()?;
+            let fd = announced.connection.as_fd();
+            announced.token = Some(doorbells.add_daemon(fd, self.downgrade())?);
+        }
+        Ok(())
+    }
+
+    /// An idle request connection, or a new one.
+    fn connection(&self) -> Result<Connection> {
+        let idle = lock(&self.0.idle).pop();
+        idle.map_or_else(|| Connection::open(&self.0.dir, hello()), Ok)
+    }
+
+    /// Keeps a connection without a request under way for the next call.
+    pub(crate) fn give_back(&self, connection: Connection) {
+        let mut idle = lock(&self.0.idle);
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+    }
+
+    /// Keeps an accepted flow for the next accept.
+    pub(crate) fn keep_accepted(&self, flow: Flow) {
+        lock(&self.0.backlog).push_back(flow);
+    }
+
+    /// Opens this process' end of a flow that the daemon granted.
+    pub(crate) fn adopt(&self, info: FlowInfo, fds: Vec<OwnedFd>, daemon: i32) -> Result<Link> {
+        let opened = self.open_end(&info, fds, daemon);
+        if let Err((_, bell_lost)) = &opened {
+            let end = FlowEnd {
+                bell_lost: *bell_lost,
+                ..end_of(&info)
+            };
+            self.tell_dealloc(end);
+        }
+        opened.map_err(|(error, _)| error)
+    }
+
+    /// The second part of an error says whether the doorbell is lost with it.
+    fn open_end(
+        &self,
+        info: &FlowInfo,
+        fds: Vec<OwnedFd>,
+        daemon: i32,
+    ) -> Result<Link, (Error, bool)> {
+        let expected = if info.new_bell { 3 } else { 1 };
+        if fds.len() < expected {
+            let error = Error::system(
+                format_args!("receive the flow to {:?}", info.name),
+                &rustix::io::Errno::MFILE.into(),
+            );
+            return Err((error, info.new_bell));
+        }
+        let mut fds = fds.into_iter();
+        let segment = fds.next();
+        let key = (daemon, info.bell_id, info.bell_side);
+        let bell = self
+            .bell(key, fds.next().zip(fds.next()))
+            .map_err(|error| (error, info.new_bell))?;
+        let fail = |error: Error| (error, false);
+        let qos = QosSpec::try_from(info.qos).map_err(fail)?;
+        let segment = segment.ok_or_else(|| fail(unknown_bell(key)))?;
+        let endpoint = Endpoint::open(segment.as_fd(), side(info.side)).map_err(|error| {
+            fail(Error::new(
+                ErrorKind::NoMemory,
+                format!("cannot map the flow to {:?}: {error}", info.name),
+            ))
+        })?;
+        Ok(Link::new(self.clone(), info, qos, endpoint, bell))
+    }
+
+    /// The doorbell `key`, opened from its descriptors if it is new.
+    fn bell(&self, key: BellKey, fds: Option<(OwnedFd, OwnedFd)>) -> Result<Arc<PeerBell>> {
+        let mut bells = lock(&self.0.bells);
+        if let Some((socket, memory)) = fds {
+            let bell = Bell::open(BellEnd { socket, memory }, side(key.2)).map_err(|error| {
+                Error::new(
+                    ErrorKind::NoMemory,
+                    format!("cannot open a doorbell: {error}"),
+                )
+            })?;
+            let bell = Arc::new(PeerBell::new(bell));
+            process().doorbells()?.add_bell(&bell)?;
+            // Doorbells that no flow uses any more belong to peers that are gone, mostly.
+            bells.retain(|_, bell| !bell.is_unused());
+            bells.insert(key, bell);
+        }
+        bells.get(&key).cloned().ok_or_else(|| unknown_bell(key))
+    }
+
+    /// Lets notifications find a flow's end.
+    pub(crate) fn enter(&self, end: (u64, u32), flow: Weak<FlowInner>) {
+        lock(&self.0.ends).insert(end, flow);
+    }
+
+    /// Gives a flow's end back to the daemon. Without a daemon there is nobody to tell.
+    pub(crate) fn tell_dealloc(&self, end: FlowEnd) {
+        lock(&self.0.ends).remove(&(end.flow_id, end.side));
+        let Ok(mut connection) = self.connection() else {
+            return;
+        };
+        match connection.call(Body::FlowDealloc(end)) {
+            Err(error) if error.kind() == ErrorKind::Daemon => {}
+            _ => self.give_back(connection),
+        }
+    }
+
+    pub(crate) fn check_fork(&self) -> Result<()> {
+        if self.0.generation == generation() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::NotAllocated,
+            "this node belongs to the parent process; after fork, use Node::current() anew",
+        ))
     }
 }
 
-/// A request for a flow that is under way. Dropping it cancels the request; a flow that was
-/// accepted meanwhile goes to the next accept.
-#[derive(Debug)]
-pub struct Pending {}
-
-impl Pending {
-    /// Waits until `deadline`. `TimedOut` because of `deadline` and `Interrupted` (a signal
-    /// arrived) leave the request under way; anything else ends it.
-    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Flow> {
-        todo!()
+impl NodeInner {
+    /// Reads the daemon's notifications and passes them on.
+    pub(crate) fn hear_daemon(&self, own: Option<&SetInner>) {
+        let mut slot = lock(&self.announced);
+        if let Some(announced) = &mut *slot
+            && self
+                .read_notifications(&mut announced.connection, own)
+                .is_err()
+        {
+            self.forget_daemon(slot.take());
+        }
     }
-    /// The flow if the request is answered.
-    pub fn try_finish(&mut self) -> Result<Option<Flow>> {
-        todo!()
+
+    fn read_notifications(
+        &self,
+        connection: &mut Connection,
+        own: Option<&SetInner>,
+    ) -> Result<()> {
+        while let Some((_, body, _)) = connection.next()? {
+            let Body::FlowsChanged(changed) = body else {
+                continue;
+            };
+            for end in changed.ends {
+                let flow = lock(&self.ends)
+                    .get(&(end.flow_id, end.side))
+                    .and_then(Weak::upgrade);
+                if let Some(flow) = flow {
+                    flow.notify(own);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The daemon is gone: its flows go on, its connections are of no use.
+    fn forget_daemon(&self, announced: Option<Announced>) {
+        lock(&self.idle).clear();
+        if let Some(Announced {
+            connection,
+            token: Some(token),
+            ..
+        }) = announced
+            && let Ok(doorbells) = process().doorbells()
+        {
+            doorbells.remove(token, connection.as_fd());
+        }
     }
 }
 
-impl AsFd for Pending {
-    /// Readable when the request is answered.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        todo!()
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Node").field(&self.0.dir).finish()
     }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Node {}
+
+/// The end that a granted flow gives us.
+pub(crate) fn end_of(info: &FlowInfo) -> FlowEnd {
+    FlowEnd {
+        flow_id: info.flow_id,
+        side: info.side,
+        ..FlowEnd::default()
+    }
+}
+
+fn side(number: u32) -> Side {
+    if number == 0 { Side::A } else { Side::B }
+}
+
+fn hello() -> Hello {
+    Hello {
+        program: crate::program::name(),
+        instance: process().instance,
+        ..Hello::default()
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn unknown_bell(key: BellKey) -> Error {
+    Error::new(
+        ErrorKind::Daemon,
+        format!("the irmd named an unknown doorbell {}", key.1),
+    )
+}
+
+/// The QoS as it can be served, or an error that says what is missing: never silently less.
+///
+/// `ber` becomes 1 as in the default build of 0.23 (`spec/frcp.md` §1.2): memory has no bit errors.
+fn available(qos: QosSpec) -> Result<QosSpec> {
+    let missing = if qos.cypher_s > 0 {
+        "encryption (cypher_s > 0)"
+    } else if qos.in_order != 0 {
+        "ordering and flow control (in_order)"
+    } else {
+        return Ok(QosSpec {
+            ber: qos.ber.max(1),
+            ..qos
+        });
+    };
+    Err(Error::new(
+        ErrorKind::NotSupported,
+        format!(
+            "a flow with {missing} is not available yet; ask for a raw flow (the default QoS), \
+             whose messages between programs of one machine arrive complete and in order"
+        ),
+    ))
 }

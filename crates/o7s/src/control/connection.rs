@@ -9,10 +9,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Body, Decoder, Envelope, Hello, REPLY_MAX, VERSION, encode, receive, send};
 use crate::{Error, ErrorKind, Result, RuntimeDir};
+
+/// How far a request got.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "short-lived, and large in the normal case"
+)]
+pub enum Progress {
+    /// It is over.
+    Answered(Result<(Body, Vec<OwnedFd>)>),
+    /// The deadline passed; the request is under way.
+    TimedOut,
+    /// A signal arrived; the request is under way.
+    Interrupted,
+}
 
 /// A connection on which one request at a time is under way.
 #[derive(Debug)]
@@ -21,6 +36,7 @@ pub struct Connection {
     decoder: Decoder,
     next_id: u64,
     dir: RuntimeDir,
+    daemon_pid: i32,
 }
 
 impl Connection {
@@ -57,15 +73,25 @@ impl Connection {
             decoder: Decoder::new(REPLY_MAX),
             next_id: 1,
             dir: dir.clone(),
+            daemon_pid: 0,
         };
         let hello = Hello {
             version: VERSION,
             ..hello
         };
         match connection.call(Body::Hello(hello))? {
-            (Body::HelloOk(_), _) => Ok(connection),
+            (Body::HelloOk(ok), _) => {
+                connection.daemon_pid = ok.daemon_pid;
+                Ok(connection)
+            }
             (other, _) => Err(unexpected(&other)),
         }
+    }
+
+    /// The daemon's pid.
+    #[must_use]
+    pub fn daemon_pid(&self) -> i32 {
+        self.daemon_pid
     }
 
     /// Sends a request and waits for its answer; a failure becomes an error.
@@ -99,7 +125,10 @@ impl Connection {
             match send(&self.stream, rest, &[]) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.poll(PollFlags::OUT, None)?;
+                    match self.poll(PollFlags::OUT, None) {
+                        Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                        _ => {}
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.gone(&error)),
@@ -111,14 +140,38 @@ impl Connection {
     /// Waits for the answer to request `id` until `deadline`.
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`] and [`ErrorKind::Interrupted`] leave the request under way; call
-    /// again, or drop the connection to cancel it. Else the request is over.
+    /// [`ErrorKind::TimedOut`] and [`ErrorKind::Interrupted`] may leave the request under way (see
+    /// [`Connection::progress`]). Else the request is over.
     pub fn wait(&mut self, id: u64, deadline: Option<Instant>) -> Result<(Body, Vec<OwnedFd>)> {
+        match self.progress(id, deadline) {
+            Progress::Answered(answer) => answer,
+            Progress::TimedOut => Err(Error::new(
+                ErrorKind::TimedOut,
+                "no answer from the irmd in time",
+            )),
+            Progress::Interrupted => Err(Error::new(
+                ErrorKind::Interrupted,
+                "interrupted by a signal",
+            )),
+        }
+    }
+
+    /// Waits for the answer to request `id` until `deadline` or until a signal arrives.
+    pub fn progress(&mut self, id: u64, deadline: Option<Instant>) -> Progress {
         loop {
-            if let Some(answer) = self.try_answer(id)? {
-                return Ok(answer);
+            match self.try_answer(id) {
+                Ok(Some(answer)) => return Progress::Answered(Ok(answer)),
+                Ok(None) => {}
+                Err(error) => return Progress::Answered(Err(error)),
             }
-            self.poll(PollFlags::IN, deadline)?;
+            match self.poll(PollFlags::IN, deadline) {
+                Ok(true) => {}
+                Ok(false) => return Progress::TimedOut,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    return Progress::Interrupted;
+                }
+                Err(error) => return Progress::Answered(Err(error)),
+            }
         }
     }
 
@@ -177,19 +230,11 @@ impl Connection {
         }
     }
 
-    fn poll(&self, flags: PollFlags, deadline: Option<Instant>) -> Result<()> {
-        let timeout = deadline.map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            rustix::event::Timespec::try_from(left.min(Duration::from_secs(1 << 30)))
-                .unwrap_or_default()
-        });
-        let mut fds = [PollFd::new(&self.stream, flags)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => Err(Error::new(
-                ErrorKind::TimedOut,
-                "no answer from the irmd in time",
-            )),
-            Ok(_) => Ok(()),
+    /// Waits until the socket is ready; false at the deadline.
+    fn poll(&self, flags: PollFlags, deadline: Option<Instant>) -> Result<bool> {
+        let timeout = deadline.map(remaining);
+        match poll(&mut [PollFd::new(&self.stream, flags)], timeout.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Err(Error::new(
                 ErrorKind::Interrupted,
                 "interrupted by a signal",
@@ -214,6 +259,12 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Time left until `deadline`, for `poll`.
+pub(crate) fn remaining(deadline: Instant) -> Timespec {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Timespec::try_from(left.min(Duration::from_secs(1 << 30))).unwrap_or_default()
 }
 
 /// An answer of the wrong kind.

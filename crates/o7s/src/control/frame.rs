@@ -9,7 +9,7 @@ use std::{
 
 use prost::Message as _;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
@@ -69,6 +69,7 @@ pub struct Decoder {
     bytes: Vec<u8>,
     start: usize,
     fds: VecDeque<OwnedFd>,
+    fds_lost: bool,
 }
 
 impl Decoder {
@@ -80,6 +81,7 @@ impl Decoder {
             bytes: Vec::new(),
             start: 0,
             fds: VecDeque::new(),
+            fds_lost: false,
         }
     }
 
@@ -91,6 +93,12 @@ impl Decoder {
         }
         self.bytes.extend_from_slice(bytes);
         self.fds.extend(fds);
+    }
+
+    /// Says that descriptors were lost on the way because this process has none left. The next
+    /// envelope with descriptors then comes without them.
+    pub fn descriptors_lost(&mut self) {
+        self.fds_lost = true;
     }
 
     /// The next whole envelope with its descriptors.
@@ -123,6 +131,13 @@ impl Decoder {
         let envelope =
             Envelope::decode(body).map_err(|error| FrameError::Malformed(error.to_string()))?;
         let announced = envelope.fds as usize;
+        if announced > self.fds.len() && self.fds_lost {
+            // What arrived of them is of no use without the rest.
+            self.fds.clear();
+            self.fds_lost = false;
+            self.start += PREFIX + length;
+            return Ok(Some((envelope, Vec::new())));
+        }
         if announced > self.fds.len() || announced > MAX_FDS {
             return Err(FrameError::Descriptors {
                 announced,
@@ -179,6 +194,9 @@ pub fn receive(socket: impl AsFd, decoder: &mut Decoder) -> io::Result<usize> {
         _ => None,
     });
     decoder.push(&buffer[..received.bytes], fds.flatten());
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        decoder.descriptors_lost();
+    }
     Ok(received.bytes)
 }
 

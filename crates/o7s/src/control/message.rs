@@ -376,6 +376,10 @@ pub struct FlowEnd {
     /// Seconds that the layer keeps the flow for retransmissions; 0 without FRCP.
     #[prost(uint32, tag = "3")]
     pub linger_s: u32,
+    /// The doorbell that came with the flow was lost (no descriptors left): it must come again
+    /// with the next flow to that process.
+    #[prost(bool, tag = "4")]
+    pub bell_lost: bool,
 }
 
 /// Names a flow.

@@ -16,7 +16,8 @@ mod connection;
 mod frame;
 mod message;
 
-pub use connection::Connection;
+pub use connection::{Connection, Progress};
+pub(crate) use connection::{remaining, unexpected};
 pub use frame::{Decoder, FrameError, MAX_FDS, REPLY_MAX, REQUEST_MAX, encode, receive, send};
 pub use message::*;
 
