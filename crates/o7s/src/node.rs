@@ -248,45 +248,32 @@ impl Node {
     /// Opens this process' end of a flow that the daemon granted.
     pub(crate) fn adopt(&self, info: FlowInfo, fds: Vec<OwnedFd>, daemon: i32) -> Result<Link> {
         let opened = self.open_end(&info, fds, daemon);
-        if let Err((_, bell_lost)) = &opened {
-            let end = FlowEnd {
-                bell_lost: *bell_lost,
+        if opened.is_err() {
+            self.tell_dealloc(FlowEnd {
+                bell_lost: true,
                 ..end_of(&info)
-            };
-            self.tell_dealloc(end);
+            });
         }
-        opened.map_err(|(error, _)| error)
+        opened
     }
 
-    /// The second part of an error says whether the doorbell is lost with it.
-    fn open_end(
-        &self,
-        info: &FlowInfo,
-        fds: Vec<OwnedFd>,
-        daemon: i32,
-    ) -> Result<Link, (Error, bool)> {
+    fn open_end(&self, info: &FlowInfo, fds: Vec<OwnedFd>, daemon: i32) -> Result<Link> {
         let expected = if info.new_bell { 3 } else { 1 };
-        if fds.len() < expected {
-            let error = Error::system(
+        let mut fds = fds.into_iter();
+        let (Some(segment), true) = (fds.next(), fds.len() + 1 >= expected) else {
+            return Err(Error::system(
                 format_args!("receive the flow to {:?}", info.name),
                 &rustix::io::Errno::MFILE.into(),
-            );
-            return Err((error, info.new_bell));
-        }
-        let mut fds = fds.into_iter();
-        let segment = fds.next();
+            ));
+        };
         let key = (daemon, info.bell_id, info.bell_side);
-        let bell = self
-            .bell(key, fds.next().zip(fds.next()))
-            .map_err(|error| (error, info.new_bell))?;
-        let fail = |error: Error| (error, false);
-        let qos = QosSpec::try_from(info.qos).map_err(fail)?;
-        let segment = segment.ok_or_else(|| fail(unknown_bell(key)))?;
+        let bell = self.bell(key, fds.next().zip(fds.next()))?;
+        let qos = QosSpec::try_from(info.qos)?;
         let endpoint = Endpoint::open(segment.as_fd(), side(info.side)).map_err(|error| {
-            fail(Error::new(
+            Error::new(
                 ErrorKind::NoMemory,
                 format!("cannot map the flow to {:?}: {error}", info.name),
-            ))
+            )
         })?;
         Ok(Link::new(self.clone(), info, qos, endpoint, bell))
     }
@@ -294,6 +281,10 @@ impl Node {
     /// The doorbell `key`, opened from its descriptors if it is new.
     fn bell(&self, key: BellKey, fds: Option<(OwnedFd, OwnedFd)>) -> Result<Arc<PeerBell>> {
         let mut bells = lock(&self.0.bells);
+        // The daemon sends a doorbell along until it is certain that it has arrived.
+        if let Some(bell) = bells.get(&key) {
+            return Ok(bell.clone());
+        }
         if let Some((socket, memory)) = fds {
             let bell = Bell::open(BellEnd { socket, memory }, side(key.2)).map_err(|error| {
                 Error::new(

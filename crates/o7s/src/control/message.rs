@@ -376,8 +376,8 @@ pub struct FlowEnd {
     /// Seconds that the layer keeps the flow for retransmissions; 0 without FRCP.
     #[prost(uint32, tag = "3")]
     pub linger_s: u32,
-    /// The doorbell that came with the flow was lost (no descriptors left): it must come again
-    /// with the next flow to that process.
+    /// The end was never opened, for want of descriptors or memory: the other end must be told, and
+    /// the doorbell may be lost too, so that further flows need a new one.
     #[prost(bool, tag = "4")]
     pub bell_lost: bool,
 }

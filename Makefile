@@ -1,0 +1,65 @@
+# Two commands matter: 'make demo' and 'make test'. 'make help' lists the rest.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CARGO  ?= cargo
+# One target directory for cargo and pip, so that nothing is built twice.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
+PY_SOURCES   := $(shell find python/ouroboros -name '*.py' -o -name '*.pyi') pyproject.toml setup.py
+
+.PHONY: help demo test test-rust test-model test-python lint bench fuzz clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# The package with its programs, installed into the virtual environment.
+$(VENV)/.installed: $(BIN)/python $(RUST_SOURCES) $(PY_SOURCES)
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
+	@touch $@
+
+$(VENV)/.tools: $(BIN)/python requirements-test.txt
+	$(BIN)/python -m pip install --quiet -r requirements-test.txt
+	@touch $@
+
+demo: $(VENV)/.installed ## build, then two Python programs talk over a local layer
+	@$(BIN)/python -m ouroboros.demo
+
+test: test-rust test-model test-python ## everything: Rust, models, Python, processes
+
+test-rust: ## Rust tests, with real daemons and programs
+	$(CARGO) build --quiet --workspace --bins
+	$(CARGO) test --workspace --features o7s/tokio
+
+test-model: ## all interleavings of the ring and its wake-ups (loom)
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom \
+		$(CARGO) test --release --package o7s-ring --test loom
+
+test-python: $(VENV)/.installed $(VENV)/.tools ## Python tests against the installed package
+	$(BIN)/python -m pytest python/tests
+
+lint: $(VENV)/.installed $(VENV)/.tools ## format, clippy, ruff, mypy, stubs
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --features o7s/tokio -- -D warnings
+	$(BIN)/ruff format --check python examples
+	$(BIN)/ruff check python examples
+	$(BIN)/mypy --strict -p ouroboros
+	$(BIN)/python -m mypy.stubtest ouroboros
+
+bench: $(VENV)/.installed ## this library beside what one would pick instead
+	$(CARGO) build --quiet --release --package o7s-bench --package o7s-irmd --package o7s-ipcpd
+	$(CARGO_TARGET_DIR)/release/o7s-bench
+	$(BIN)/python benches/python/bench.py
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain
+	for target in $$(cd fuzz && ls fuzz_targets | sed 's/\.rs$$//'); do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; done
+
+clean: ## remove what was built
+	rm -rf $(CARGO_TARGET_DIR) $(VENV) build *.egg-info python/*.egg-info
