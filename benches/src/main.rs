@@ -57,7 +57,10 @@ fn run() -> Outcome {
 /// A private daemon with a local layer; this process and its children use it.
 fn node() -> Result<Daemon, Box<dyn std::error::Error>> {
     let beside = std::env::current_exe()?.with_file_name("irmd");
-    let daemon = Daemon::builder(beside).start()?;
+    let daemon = Daemon::builder(beside)
+        .arg("--log-level")
+        .arg("warn")
+        .start()?;
     let irm = Irm::at(daemon.dir().clone());
     let pid = irm.create_ipcp("local", IpcpType::Local)?;
     let layer = LayerInfo {

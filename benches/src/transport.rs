@@ -153,12 +153,14 @@ pub(crate) fn wait_ready(child: &mut Child) -> Outcome {
     }
 }
 
-/// Keeps this thread on one CPU.
+/// Keeps this thread on one CPU, if there is such a CPU.
 pub(crate) fn pin(cpu: usize) -> Outcome {
-    let cpus = std::thread::available_parallelism()?.get();
     let mut set = CpuSet::new();
-    set.set(cpu % cpus);
-    Ok(sched_setaffinity(None, &set)?)
+    set.set(cpu);
+    match sched_setaffinity(None, &set) {
+        Err(rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn one_way(
