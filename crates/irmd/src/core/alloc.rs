@@ -1,0 +1,394 @@
+//! Flow allocation: choosing the way, and matching requests with acceptors
+//! (`spec/irm-tools.md` §5). What goes over layers is in `layer`.
+//!
+//! A destination needs no name of its own here. If somebody is bound to the name in this daemon the
+//! request goes to him directly; else the layers are asked in registry order. Requests that find no
+//! acceptor wait in the queue of their name, oldest first.
+
+use std::time::Duration;
+
+use o7s::{
+    Error, ErrorKind, Name, QosSpec, Result,
+    control::{Body, Failure, FlowAccept, FlowAlloc, FlowJoin, FlowResponse, Qos},
+};
+
+use super::{
+    ConnId, Context, Core, Peer, Side,
+    ipcp::Call,
+    limits,
+    request::{Alloc, Key, Request, Route, Stage, What},
+};
+
+/// What came of bringing a request and an acceptor together.
+enum Match {
+    /// Both have their ends.
+    Made,
+    /// The acceptor is gone; the request still waits.
+    AcceptorGone,
+    /// The request is over; the acceptor still waits.
+    RequestOver,
+}
+
+impl Core {
+    pub(super) fn flow_alloc(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        alloc: &FlowAlloc,
+    ) -> Result<()> {
+        let name = Name::new(&alloc.dst)?.as_str().to_owned();
+        check_qos(alloc.qos)?;
+        let pid = self.process_of(conn)?.peer.pid;
+        let limit = alloc.timeout_ns.map_or(limits::ALLOC, Duration::from_nanos);
+        tracing::debug!("Allocating flow for {pid} to {name}.");
+        let direct = self.has_direct_way(pid, &name);
+        let what = What::Alloc(Alloc {
+            name,
+            qos: alloc.qos,
+            limit,
+            route: Route::Direct,
+        });
+        let key = self.defer(cx, conn, id, what, Some(limit))?;
+        if direct {
+            self.enqueue(cx, key);
+        } else {
+            self.ask_layers(cx, key);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody in this daemon accepts, or can be made to accept, flows for `name`, and may
+    /// share memory with process `pid`.
+    pub(super) fn has_direct_way(&self, pid: i32, name: &str) -> bool {
+        let (Some(entry), Some(client)) = (self.names.get(name), self.processes.get(&pid)) else {
+            return false;
+        };
+        let trust = self.settings.trust;
+        let mut running = entry.processes.iter();
+        self.settings.direct
+            && (running.any(|server| {
+                let server = self.processes.get(server);
+                server.is_some_and(|server| trust.may_share(&client.peer, &server.peer))
+            }) || entry.autos.iter().any(|auto| {
+                let starter = Peer {
+                    pid: 0,
+                    uid: auto.program.uid,
+                    gid: auto.program.gid,
+                    in_group: false,
+                };
+                trust.may_share(&client.peer, &starter)
+            }))
+    }
+
+    /// Puts a request into the queue of its name, after an attempt to serve it at once.
+    pub(super) fn enqueue(&mut self, cx: &mut dyn Context, key: Key) {
+        let Some(What::Alloc(alloc)) = self.requests.get(&key).map(|request| &request.what) else {
+            return;
+        };
+        let name = alloc.name.clone();
+        let Some(entry) = self.names.get_mut(&name) else {
+            return;
+        };
+        if entry.queue.len() >= limits::QUEUE_PER_NAME {
+            let error = Error::new(
+                ErrorKind::Ipcp,
+                format!(
+                    "too many flow requests ({}) wait for {name:?}; try again later",
+                    limits::QUEUE_PER_NAME
+                ),
+            );
+            self.answer(cx, key, Err(error));
+            return;
+        }
+        entry.queue.insert(key);
+        for accept in entry.acceptors() {
+            match self.connect(cx, key, accept) {
+                Some(Match::Made | Match::RequestOver) => return,
+                Some(Match::AcceptorGone) | None => {}
+            }
+        }
+        self.review_queue(cx, &name);
+    }
+
+    pub(super) fn flow_accept(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        accept: FlowAccept,
+    ) -> Result<()> {
+        let pid = self.process_of(conn)?.peer.pid;
+        let limit = accept.timeout_ns.map(Duration::from_nanos);
+        let key = self.defer(cx, conn, id, What::Accept, limit)?;
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.accepts.insert(key);
+            for name in &process.names {
+                if let Some(entry) = self.names.get_mut(name) {
+                    entry.waiting.insert(key);
+                }
+            }
+        }
+        self.serve(cx, key);
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            self.request_expired(cx, key);
+        }
+        Ok(())
+    }
+
+    /// Serves the oldest request that a waiting accept can take, if there is one.
+    pub(super) fn serve(&mut self, cx: &mut dyn Context, accept: Key) {
+        loop {
+            let Some(pid) = self.requests.get(&accept).map(|request| request.pid) else {
+                return;
+            };
+            let Some(process) = self.processes.get(&pid) else {
+                return;
+            };
+            let queues = process.names.iter().filter_map(|name| self.names.get(name));
+            let oldest = queues
+                .filter_map(|entry| {
+                    let mut queue = entry.queue.iter();
+                    queue.find(|key| self.may_connect(**key, pid)).copied()
+                })
+                .min();
+            let Some(key) = oldest else {
+                return;
+            };
+            match self.connect(cx, key, accept) {
+                Some(Match::RequestOver) => {}
+                Some(Match::Made | Match::AcceptorGone) | None => return,
+            }
+        }
+    }
+
+    /// Whether a queued request may meet an acceptor of process `pid`.
+    fn may_connect(&self, key: Key, pid: i32) -> bool {
+        let Some(request) = self.requests.get(&key) else {
+            return false;
+        };
+        let What::Alloc(alloc) = &request.what else {
+            return false;
+        };
+        if matches!(alloc.route, Route::Layer { .. }) {
+            return true;
+        }
+        let client = self.processes.get(&request.pid);
+        let server = self.processes.get(&pid);
+        client.zip(server).is_some_and(|(client, server)| {
+            self.settings.trust.may_share(&client.peer, &server.peer)
+        })
+    }
+
+    /// Brings a queued request and a waiting accept together; none if they may not meet.
+    fn connect(&mut self, cx: &mut dyn Context, key: Key, accept: Key) -> Option<Match> {
+        let server = self.requests.get(&accept)?;
+        let (server_pid, server_conn, server_id) = (server.pid, server.conn, server.id);
+        if !self.may_connect(key, server_pid) {
+            return None;
+        }
+        let request = self.requests.get(&key)?;
+        let client_pid = request.pid;
+        let What::Alloc(alloc) = &request.what else {
+            return None;
+        };
+        let (name, qos) = (alloc.name.clone(), alloc.qos);
+        let (flow, mpl_ms, via) = match alloc.route {
+            Route::Layer {
+                ipcp, flow, mpl_ms, ..
+            } => (flow, mpl_ms, Some(ipcp)),
+            _ => (self.next_flow_id(), limits::DIRECT_MPL_MS, None),
+        };
+        let pids = (client_pid, server_pid);
+        if let Err(error) = self.make_flow(cx, flow, pids, &name, qos) {
+            tracing::warn!("Cannot make a flow to {name}: {error}");
+            self.answer(cx, key, Err(error));
+            return Some(Match::RequestOver);
+        }
+        if !self.send_end(cx, server_conn, server_id, flow, Side::B, mpl_ms) {
+            self.unmake_flow(cx, flow);
+            self.take_request(accept);
+            return Some(Match::AcceptorGone);
+        }
+        self.take_request(accept);
+        if let Some(entry) = self.names.get_mut(&name) {
+            entry.queue.remove(&key);
+        }
+        let how = if via.is_some() { "" } else { " (direct)" };
+        tracing::debug!("Flow {flow} accepted{how} by {server_pid} for {name}.");
+        match via {
+            None => {
+                if let Some(request) = self.take_request(key)
+                    && !self.send_end(cx, request.conn, request.id, flow, Side::A, mpl_ms)
+                {
+                    self.abandon_end(cx, flow, Side::A);
+                }
+                tracing::debug!("Flow {flow} allocated{how} for {client_pid} to {name}.");
+            }
+            Some(ipcp) => {
+                self.set_stage(key, Stage::Accepted);
+                let response = FlowResponse {
+                    flow_id: flow,
+                    refusal: None,
+                    mpl_ms,
+                    piggyback: Vec::new(),
+                };
+                self.call_ipcp(cx, ipcp, Body::IpcpFlowAllocResp(response), Call::Ignored);
+            }
+        }
+        Some(Match::Made)
+    }
+
+    pub(super) fn next_flow_id(&mut self) -> u64 {
+        self.next_flow += 1;
+        self.next_flow - 1
+    }
+
+    pub(super) fn set_stage(&mut self, key: Key, to: Stage) {
+        if let Some(Request {
+            what:
+                What::Alloc(Alloc {
+                    route: Route::Layer { stage, .. },
+                    ..
+                }),
+            ..
+        }) = self.requests.get_mut(&key)
+        {
+            *stage = to;
+        }
+    }
+
+    /// The allocation that a request is.
+    pub(super) fn alloc_mut(&mut self, key: Key) -> Option<&mut Alloc> {
+        match &mut self.requests.get_mut(&key)?.what {
+            What::Alloc(alloc) => Some(alloc),
+            _ => None,
+        }
+    }
+
+    /// Refuses every request in the queue of a name.
+    pub(super) fn refuse_queue(&mut self, cx: &mut dyn Context, name: &str, error: &Error) {
+        let Some(entry) = self.names.get(name) else {
+            return;
+        };
+        let waiting: Vec<Key> = entry.queue.iter().copied().collect();
+        for key in waiting {
+            self.answer(cx, key, Err(error.clone()));
+        }
+    }
+
+    /// An accept no longer waits.
+    pub(super) fn leave_accept(&mut self, pid: i32, key: Key) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.accepts.remove(&key);
+            for name in &process.names {
+                if let Some(entry) = self.names.get_mut(name) {
+                    entry.waiting.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// An allocation no longer waits in any table.
+    pub(super) fn leave_alloc(&mut self, key: Key, alloc: &Alloc) {
+        if let Some(entry) = self.names.get_mut(&alloc.name) {
+            entry.queue.remove(&key);
+        }
+        match &alloc.route {
+            Route::Queries { timer, .. } => self.timers.disarm(*timer),
+            Route::Layer { flow, .. } => {
+                self.layer_allocs.remove(flow);
+            }
+            Route::Direct => {}
+        }
+    }
+
+    /// An allocation failed or was dropped: tells the layer and the acceptor.
+    pub(super) fn give_up(&mut self, cx: &mut dyn Context, request: &Request) {
+        let What::Alloc(alloc) = &request.what else {
+            return;
+        };
+        let Route::Layer {
+            ipcp, flow, stage, ..
+        } = &alloc.route
+        else {
+            return;
+        };
+        match stage {
+            Stage::Asked => {}
+            Stage::Queued => {
+                let error = Error::new(ErrorKind::TimedOut, "the flow request is over");
+                let response = FlowResponse {
+                    flow_id: *flow,
+                    refusal: Some(Failure::from(&error)),
+                    mpl_ms: 0,
+                    piggyback: Vec::new(),
+                };
+                self.call_ipcp(cx, *ipcp, Body::IpcpFlowAllocResp(response), Call::Ignored);
+            }
+            Stage::Accepted => self.abandon_end(cx, *flow, Side::A),
+        }
+    }
+
+    /// Why an allocation timed out.
+    pub(super) fn alloc_timed_out(&self, alloc: &Alloc) -> Error {
+        let name = &alloc.name;
+        let limit = alloc.limit;
+        let queued = matches!(
+            alloc.route,
+            Route::Direct
+                | Route::Layer {
+                    stage: Stage::Queued,
+                    ..
+                }
+        );
+        let message = if queued {
+            let running = self.names.get(name).is_some_and(|entry| {
+                let mut pids = entry.processes.iter();
+                pids.any(|pid| self.processes.contains_key(pid))
+            });
+            if running {
+                format!(
+                    "nobody accepted the flow to {name:?} within {limit:?}: processes are bound to \
+                     the name, but none calls accept"
+                )
+            } else {
+                format!(
+                    "nobody accepted the flow to {name:?} within {limit:?}: a program is bound to \
+                     the name, but it does not run; start it"
+                )
+            }
+        } else {
+            format!("no layer answered the flow request to {name:?} within {limit:?}")
+        };
+        Error::new(ErrorKind::TimedOut, message)
+    }
+
+    /// There are no broadcast layers yet.
+    pub(super) fn flow_join(&self, join: &FlowJoin) -> Result<()> {
+        let layer = Name::new(&join.layer)?;
+        Err(Error::new(
+            ErrorKind::Ipcp,
+            format!(
+                "there is no broadcast layer named \"{layer}\" here; 'irm ipcp list' shows the \
+                 layers of this machine"
+            ),
+        ))
+    }
+}
+
+/// Refuses what this version cannot give, so that nobody silently gets less.
+fn check_qos(qos: Qos) -> Result<()> {
+    let qos = QosSpec::try_from(qos)?;
+    let missing = if qos.cypher_s > 0 {
+        "encryption (cypher_s > 0)"
+    } else if qos.in_order != 0 {
+        "ordering and retransmission (in_order)"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::NotSupported,
+        format!("{missing} is not available yet; ask for a raw flow"),
+    ))
+}

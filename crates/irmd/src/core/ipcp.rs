@@ -1,0 +1,610 @@
+//! IPCPs: their life, and the calls that the daemon makes to them (`spec/irm-tools.md` §4.1).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use o7s::{
+    DirHash, Error, ErrorKind, Name, Result,
+    control::{
+        Body, BootstrapIpcp, ConnectIpcp, CreateIpcp, Empty, EnrollIpcp, Hash, HelloOk, IpcpInfo,
+        IpcpList, IpcpState, IpcpType, LayerInfo, NameRef, Pid, RegName,
+    },
+};
+
+use super::{
+    Child, ChildRole, ConnId, Context, Core, Signal,
+    binding::no_name,
+    check_version, limits,
+    request::{Alloc, Key, Route, What},
+    timer::{Timer, TimerKey},
+};
+
+/// An IPCP.
+#[derive(Debug)]
+pub(super) struct Ipcp {
+    ipcp_type: IpcpType,
+    name: String,
+    conn: ConnId,
+    state: IpcpState,
+    /// Name and hash of its layer.
+    layer: Option<(String, DirHash)>,
+    calls: BTreeMap<u64, (Call, TimerKey)>,
+    next_call: u64,
+    /// Who waits for it to come up.
+    creator: Option<Key>,
+    boot_timer: Option<TimerKey>,
+    /// Who waits for its end.
+    destroyers: Vec<Key>,
+}
+
+/// What an answer of an IPCP is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// Nobody waits for it.
+    Ignored,
+    /// A query for this request.
+    Query(Key),
+    /// A flow request; only its failure matters.
+    Alloc(Key),
+    /// Bootstrap or enrollment, answered with a layer.
+    Join(Key),
+    /// Anything answered with `Done`.
+    Done(Key),
+}
+
+impl Core {
+    pub(super) fn create_ipcp(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        create: &CreateIpcp,
+    ) -> Result<()> {
+        let name = Name::new(&create.name)?;
+        let ipcp_type = known_type(create.ipcp_type)?;
+        if ipcp_type != IpcpType::Local {
+            return Err(Error::new(
+                ErrorKind::NotSupported,
+                format!(
+                    "IPCP type {} is not supported by this version",
+                    ipcp_type.as_str()
+                ),
+            ));
+        }
+        if let Some((pid, _)) = self
+            .ipcps
+            .iter()
+            .find(|(_, ipcp)| ipcp.name == name.as_str())
+        {
+            return Err(Error::new(
+                ErrorKind::Exists,
+                format!("there is an IPCP named {name} already (pid {pid}); choose another name"),
+            ));
+        }
+        let (pid, channel) = cx.spawn_ipcp(ipcp_type, name.as_str())?;
+        self.children.insert(pid, Child::new(ChildRole::Ipcp));
+        let boot_at = cx.now() + limits::IPCP_BOOT;
+        let boot_timer = Some(self.timers.arm(boot_at, Timer::IpcpBoot(pid)));
+        self.ipcps.insert(
+            pid,
+            Ipcp {
+                ipcp_type,
+                name: name.as_str().to_owned(),
+                conn: channel,
+                state: IpcpState::Init,
+                layer: None,
+                calls: BTreeMap::new(),
+                next_call: 1,
+                creator: None,
+                boot_timer,
+                destroyers: Vec::new(),
+            },
+        );
+        self.conns.insert(
+            channel,
+            super::Conn {
+                peer: super::Peer {
+                    pid,
+                    uid: self.settings.trust.owner,
+                    gid: 0,
+                    in_group: false,
+                },
+                role: super::Role::Ipcp { pid },
+                requests: std::collections::HashMap::new(),
+                bells_sent: Vec::new(),
+            },
+        );
+        *self.users.entry(self.settings.trust.owner).or_default() += 1;
+        let creator = self.defer(cx, conn, id, What::Create { pid }, None);
+        match creator {
+            Ok(key) => {
+                if let Some(ipcp) = self.ipcps.get_mut(&pid) {
+                    ipcp.creator = Some(key);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.end_child(cx, pid);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks a child to end, and kills it if it does not.
+    pub(super) fn end_child(&mut self, cx: &mut dyn Context, pid: i32) {
+        let Some(child) = self.children.get_mut(&pid) else {
+            return;
+        };
+        cx.signal(pid, Signal::Terminate);
+        let kill_at = cx.now() + limits::KILL_GRACE;
+        let kill = self.timers.arm(kill_at, Timer::Kill(pid));
+        self.timers.disarm(child.kill_timer.replace(kill));
+        if let Some(ipcp) = self.ipcps.get_mut(&pid) {
+            ipcp.state = IpcpState::Shutdown;
+        }
+    }
+
+    pub(super) fn kill_expired(&mut self, cx: &mut dyn Context, pid: i32) {
+        if let Some(child) = self.children.get_mut(&pid) {
+            child.kill_timer = None;
+            tracing::warn!("Child {pid} does not end; killing it.");
+            cx.signal(pid, Signal::Kill);
+        }
+    }
+
+    pub(super) fn ipcp_boot_expired(&mut self, cx: &mut dyn Context, pid: i32) {
+        if let Some(ipcp) = self.ipcps.get_mut(&pid) {
+            ipcp.boot_timer = None;
+            tracing::error!("IPCP {pid} failed to boot.");
+            cx.signal(pid, Signal::Kill);
+        }
+    }
+
+    /// The control channel of an IPCP ended. Without it the IPCP is of no use.
+    pub(super) fn ipcp_disconnected(&mut self, cx: &mut dyn Context, pid: i32) {
+        let shutting = self.ipcps.get(&pid);
+        if shutting.is_some_and(|ipcp| ipcp.state != IpcpState::Shutdown) {
+            self.end_child(cx, pid);
+        }
+    }
+
+    /// A child was reaped.
+    pub fn child_exited(&mut self, cx: &mut dyn Context, pid: i32, status: &str) {
+        let Some(child) = self.children.remove(&pid) else {
+            return;
+        };
+        self.timers.disarm(child.kill_timer);
+        match child.role {
+            ChildRole::Ipcp => self.remove_ipcp(cx, pid, status),
+            ChildRole::Program(name) => {
+                self.remove_process(cx, pid);
+                self.program_exited(cx, pid, &name, status);
+            }
+        }
+    }
+
+    fn remove_ipcp(&mut self, cx: &mut dyn Context, pid: i32, status: &str) {
+        let Some(ipcp) = self.ipcps.remove(&pid) else {
+            return;
+        };
+        if ipcp.state == IpcpState::Shutdown {
+            tracing::info!("IPCP {pid} ({}) ended: {status}.", ipcp.name);
+        } else {
+            tracing::error!("IPCP {pid} ({}) died: {status}.", ipcp.name);
+        }
+        self.timers.disarm(ipcp.boot_timer);
+        let died = Error::new(
+            ErrorKind::Ipcp,
+            format!(
+                "IPCP {} ({pid}) ended: {status}; the log of irmd and IPCP says why",
+                ipcp.name
+            ),
+        );
+        if let Some(creator) = ipcp.creator {
+            self.answer(cx, creator, Err(died.clone()));
+        }
+        for key in ipcp.destroyers {
+            self.answer(cx, key, Ok(Body::Done(Empty {})));
+        }
+        for (call, timer) in ipcp.calls.into_values() {
+            self.timers.disarm(Some(timer));
+            self.call_failed(cx, pid, call, died.clone());
+        }
+        let under_way: BTreeSet<Key> = self
+            .layer_allocs
+            .values()
+            .filter(|key| {
+                let request = self.requests.get(key);
+                request.is_some_and(|request| {
+                    matches!(
+                        &request.what,
+                        What::Alloc(Alloc { route: Route::Layer { ipcp, .. }, .. }) if *ipcp == pid
+                    )
+                })
+            })
+            .copied()
+            .collect();
+        for key in under_way {
+            self.answer(cx, key, Err(died.clone()));
+        }
+        for name in self.names.of_process(pid) {
+            if let Some(entry) = self.names.get_mut(&name) {
+                entry.processes.remove(&pid);
+            }
+        }
+        cx.close(ipcp.conn);
+    }
+
+    pub(super) fn destroy_ipcp(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        pid: i32,
+    ) -> Result<()> {
+        self.ipcp(pid)?;
+        let key = self.defer(cx, conn, id, What::Destroy { pid }, None)?;
+        if let Some(ipcp) = self.ipcps.get_mut(&pid) {
+            ipcp.destroyers.push(key);
+            if ipcp.state != IpcpState::Shutdown {
+                self.end_child(cx, pid);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn bootstrap_ipcp(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        boot: BootstrapIpcp,
+    ) -> Result<()> {
+        let ipcp = self.ipcp(boot.pid)?;
+        Name::new(&boot.config.layer.name)?;
+        let asked = known_type(boot.config.ipcp_type)?;
+        if asked != ipcp.ipcp_type {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "IPCP {} is of type {}, the configuration is for type {}",
+                    boot.pid,
+                    ipcp.ipcp_type.as_str(),
+                    asked.as_str()
+                ),
+            ));
+        }
+        known_hash(boot.config.layer.dir_hash)?;
+        let key = self.defer(cx, conn, id, What::Ipcp { pid: boot.pid }, None)?;
+        self.call_ipcp(
+            cx,
+            boot.pid,
+            Body::IpcpBootstrap(boot.config),
+            Call::Join(key),
+        );
+        Ok(())
+    }
+
+    pub(super) fn enroll_ipcp(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        enroll: EnrollIpcp,
+    ) -> Result<()> {
+        self.ipcp(enroll.pid)?;
+        Name::new(&enroll.dst)?;
+        let key = self.defer(cx, conn, id, What::Ipcp { pid: enroll.pid }, None)?;
+        let body = Body::IpcpEnroll(NameRef { name: enroll.dst });
+        self.call_ipcp(cx, enroll.pid, body, Call::Join(key));
+        Ok(())
+    }
+
+    pub(super) fn connect_ipcp(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        connect: ConnectIpcp,
+        make: bool,
+    ) -> Result<()> {
+        let pid = connect.pid;
+        self.ipcp(pid)?;
+        Name::new(&connect.dst)?;
+        let key = self.defer(cx, conn, id, What::Ipcp { pid }, None)?;
+        let body = if make {
+            Body::IpcpConnect(connect)
+        } else {
+            Body::IpcpDisconnect(connect)
+        };
+        self.call_ipcp(cx, pid, body, Call::Done(key));
+        Ok(())
+    }
+
+    pub(super) fn reg_name(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        id: u64,
+        reg: &RegName,
+        add: bool,
+    ) -> Result<()> {
+        let name = Name::new(&reg.name)?;
+        let ipcp = self.ipcp(reg.pid)?;
+        let Some((layer, hash)) = ipcp.layer.clone() else {
+            return Err(Error::new(
+                ErrorKind::IpcpState,
+                format!(
+                    "IPCP {} ({}) is in no layer yet; bootstrap or enroll it first",
+                    ipcp.name, reg.pid
+                ),
+            ));
+        };
+        if self.names.get(name.as_str()).is_none() {
+            return Err(no_name(name.as_str()));
+        }
+        let digest = hash.digest(name.as_str().as_bytes());
+        tracing::info!("Name {name} as {digest} in layer {layer}: register={add}.");
+        let hash = Hash {
+            hash: digest.as_bytes().to_vec(),
+        };
+        let key = self.defer(cx, conn, id, What::Ipcp { pid: reg.pid }, None)?;
+        let body = if add {
+            Body::IpcpReg(hash)
+        } else {
+            Body::IpcpUnreg(hash)
+        };
+        self.call_ipcp(cx, reg.pid, body, Call::Done(key));
+        Ok(())
+    }
+
+    pub(super) fn list_ipcps(&self) -> IpcpList {
+        let mut ipcps: Vec<IpcpInfo> = self
+            .ipcps
+            .iter()
+            .map(|(pid, ipcp)| {
+                let (layer, hash) = ipcp.layer.clone().unwrap_or_default();
+                IpcpInfo {
+                    pid: *pid,
+                    ipcp_type: ipcp.ipcp_type.into(),
+                    name: ipcp.name.clone(),
+                    layer,
+                    dir_hash: hash as u32,
+                    state: ipcp.state.into(),
+                }
+            })
+            .collect();
+        ipcps.sort_by_key(|info| (info.ipcp_type, info.pid));
+        IpcpList { ipcps }
+    }
+
+    /// The layers to ask for a destination, in registry order, with their hashes (§5.3).
+    pub(super) fn layers(&self) -> Vec<(i32, DirHash)> {
+        let mut layers: Vec<_> = self
+            .ipcps
+            .iter()
+            .filter(|(_, ipcp)| {
+                ipcp.state == IpcpState::Operational && ipcp.ipcp_type != IpcpType::Broadcast
+            })
+            .filter_map(|(pid, ipcp)| {
+                let (_, hash) = ipcp.layer.as_ref()?;
+                Some((ipcp.ipcp_type, *pid, *hash))
+            })
+            .collect();
+        layers.sort_by_key(|(ipcp_type, pid, _)| (*ipcp_type, *pid));
+        layers
+            .into_iter()
+            .map(|(_, pid, hash)| (pid, hash))
+            .collect()
+    }
+
+    /// The names of those layers.
+    pub(super) fn layer_names(&self) -> Vec<String> {
+        let layers = self.layers();
+        let ipcps = layers.iter().filter_map(|(pid, _)| self.ipcps.get(pid));
+        ipcps
+            .filter_map(|ipcp| ipcp.layer.as_ref().map(|(name, _)| name.clone()))
+            .collect()
+    }
+
+    /// The directory hash of an IPCP's layer.
+    pub(super) fn ipcp_hash(&self, pid: i32) -> DirHash {
+        let layer = self.ipcps.get(&pid).and_then(|ipcp| ipcp.layer.as_ref());
+        layer.map(|(_, hash)| *hash).unwrap_or_default()
+    }
+
+    fn ipcp(&self, pid: i32) -> Result<&Ipcp> {
+        self.ipcps.get(&pid).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("there is no IPCP with pid {pid}; 'irm ipcp list' shows those there are"),
+            )
+        })
+    }
+
+    /// Sends a request to an IPCP.
+    pub(super) fn call_ipcp(&mut self, cx: &mut dyn Context, pid: i32, body: Body, call: Call) {
+        let limit = call_limit(&body);
+        let Some(ipcp) = self.ipcps.get_mut(&pid) else {
+            let error = Error::new(ErrorKind::Ipcp, format!("IPCP {pid} is gone"));
+            self.call_failed(cx, pid, call, error);
+            return;
+        };
+        let id = ipcp.next_call;
+        ipcp.next_call += 1;
+        let timer = self.timers.arm(cx.now() + limit, Timer::IpcpCall(pid, id));
+        ipcp.calls.insert(id, (call, timer));
+        // If the channel is broken its end is reported, and ends all calls.
+        cx.send(ipcp.conn, id, body);
+    }
+
+    fn take_call(&mut self, pid: i32, id: u64) -> Option<Call> {
+        let (call, timer) = self.ipcps.get_mut(&pid)?.calls.remove(&id)?;
+        self.timers.disarm(Some(timer));
+        Some(call)
+    }
+
+    pub(super) fn ipcp_call_expired(&mut self, cx: &mut dyn Context, pid: i32, id: u64) {
+        if let Some(call) = self.take_call(pid, id) {
+            let error = Error::new(
+                ErrorKind::Ipcp,
+                format!("IPCP {pid} did not answer in time"),
+            );
+            tracing::warn!("{error}");
+            self.call_failed(cx, pid, call, error);
+        }
+    }
+
+    fn call_failed(&mut self, cx: &mut dyn Context, pid: i32, call: Call, error: Error) {
+        match call {
+            Call::Ignored => {}
+            Call::Query(key) => self.query_answered(cx, key, pid, false),
+            Call::Alloc(key) | Call::Join(key) | Call::Done(key) => {
+                self.answer(cx, key, Err(error));
+            }
+        }
+    }
+
+    /// A message of an IPCP.
+    pub(super) fn ipcp_message(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        pid: i32,
+        id: u64,
+        body: Body,
+    ) {
+        match body {
+            Body::Hello(hello) => match check_version(&hello) {
+                Ok(()) => self.ipcp_up(cx, conn, pid, id),
+                Err(error) => {
+                    self.fail(cx, conn, id, &error);
+                    self.end_child(cx, pid);
+                }
+            },
+            Body::FlowReqArr(arrived) => match self.flow_request_arrived(pid, &arrived) {
+                Ok(flow) => {
+                    cx.send(conn, id, Body::FlowId(flow));
+                    self.flow_request_entered(cx, flow.flow_id);
+                }
+                Err(error) => self.fail(cx, conn, id, &error),
+            },
+            Body::FlowAllocReply(reply) => self.flow_alloc_replied(cx, pid, reply),
+            Body::Done(_) | Body::Failure(_) | Body::Layer(_) => {
+                let Some(call) = self.take_call(pid, id) else {
+                    return;
+                };
+                match (call, body) {
+                    (call, Body::Failure(failure)) => {
+                        self.call_failed(cx, pid, call, failure.into());
+                    }
+                    (Call::Query(key), Body::Done(_)) => self.query_answered(cx, key, pid, true),
+                    (Call::Done(key), Body::Done(_)) => {
+                        self.answer(cx, key, Ok(Body::Done(Empty {})));
+                    }
+                    (Call::Join(key), Body::Layer(layer)) => {
+                        let outcome = self.ipcp_joined(pid, layer);
+                        self.answer(cx, key, outcome.map(Body::Layer));
+                    }
+                    (Call::Ignored | Call::Alloc(_), Body::Done(_)) => {}
+                    (call, other) => {
+                        let error = Error::new(
+                            ErrorKind::Ipcp,
+                            format!("IPCP {pid} gave an answer of the wrong kind: {other:?}"),
+                        );
+                        tracing::error!("{error}");
+                        self.call_failed(cx, pid, call, error);
+                    }
+                }
+            }
+            other => tracing::warn!("IPCP {pid} sent an unexpected message: {other:?}"),
+        }
+    }
+
+    fn ipcp_up(&mut self, cx: &mut dyn Context, conn: ConnId, pid: i32, id: u64) {
+        let ok = HelloOk {
+            daemon_pid: self.settings.pid,
+            version: self.settings.version.clone(),
+        };
+        cx.send(conn, id, Body::HelloOk(ok));
+        let Some(ipcp) = self.ipcps.get_mut(&pid) else {
+            return;
+        };
+        if ipcp.state != IpcpState::Init {
+            return;
+        }
+        ipcp.state = IpcpState::Boot;
+        self.timers.disarm(ipcp.boot_timer.take());
+        tracing::info!("Created IPCP {pid}.");
+        if let Some(creator) = ipcp.creator.take() {
+            self.answer(cx, creator, Ok(Body::Pid(Pid { pid })));
+        }
+    }
+
+    fn ipcp_joined(&mut self, pid: i32, layer: LayerInfo) -> Result<LayerInfo> {
+        let hash = known_hash(layer.dir_hash)?;
+        if let Some(ipcp) = self.ipcps.get_mut(&pid) {
+            ipcp.layer = Some((layer.name.clone(), hash));
+            if ipcp.state == IpcpState::Boot {
+                ipcp.state = IpcpState::Operational;
+            }
+            tracing::info!("IPCP {pid} is a member of layer {}.", layer.name);
+        }
+        Ok(layer)
+    }
+
+    /// Begins the orderly stop: no new requests, every child ends.
+    pub fn stop(&mut self, cx: &mut dyn Context) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        let children: Vec<i32> = self.children.keys().copied().collect();
+        for pid in children {
+            self.end_child(cx, pid);
+        }
+    }
+
+    /// Whether the orderly stop is complete.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopping && self.children.is_empty()
+    }
+}
+
+/// How long the answer to a call may take.
+fn call_limit(body: &Body) -> Duration {
+    match body {
+        Body::IpcpQuery(_) => limits::QUERY,
+        Body::IpcpEnroll(_)
+        | Body::IpcpConnect(_)
+        | Body::IpcpDisconnect(_)
+        | Body::IpcpReg(_)
+        | Body::IpcpUnreg(_) => limits::IPCP_REMOTE_CALL,
+        _ => limits::IPCP_CALL,
+    }
+}
+
+fn known_type(number: i32) -> Result<IpcpType> {
+    IpcpType::try_from(number).map_err(|_| {
+        let types: Vec<_> = IpcpType::ALL.iter().map(|kind| kind.as_str()).collect();
+        Error::new(
+            ErrorKind::IpcpType,
+            format!(
+                "there is no IPCP type with number {number}; the types are {}",
+                types.join(", ")
+            ),
+        )
+    })
+}
+
+fn known_hash(number: u32) -> Result<DirHash> {
+    DirHash::from_number(number).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("there is no directory hash with number {number}; use 0 to 3"),
+        )
+    })
+}

@@ -1,0 +1,49 @@
+//! Every limit and time-out of the daemon (`spec/irm-tools.md` §1).
+
+use std::time::Duration;
+
+/// Flows in the whole daemon.
+pub const FLOWS: usize = 16_384;
+/// Flow ends that the processes of one user, not privileged, may hold.
+pub const ENDS_PER_USER: usize = 16_384;
+/// Processes that one user, not privileged, may announce.
+pub const PROCESSES_PER_USER: usize = 2_048;
+/// Connections that one user, not privileged, may hold.
+pub const CONNECTIONS_PER_USER: usize = 4_096;
+/// Names that one user, not privileged, may create by binding his processes.
+pub const NAMES_PER_USER: usize = 1_024;
+/// Names in the whole daemon.
+pub const NAMES: usize = 65_536;
+/// Requests that one process may have waiting.
+pub const PENDING_PER_PROCESS: usize = 4_096;
+/// Requests that one connection may have waiting.
+pub const PENDING_PER_CONNECTION: usize = 4_096;
+/// Flow requests that may wait for one name's acceptors.
+pub const QUEUE_PER_NAME: usize = 1_024;
+/// Slots of a doorbell.
+pub const SLOTS: u32 = 16_384;
+/// Ends in one notification.
+pub const ENDS_PER_NOTICE: usize = 4_096;
+
+/// Flow allocation without a time-out of its own.
+pub const ALLOC: Duration = Duration::from_secs(20);
+/// Answer of an IPCP to a query.
+pub const QUERY: Duration = Duration::from_millis(200);
+/// Answer of an IPCP to anything else.
+pub const IPCP_CALL: Duration = Duration::from_secs(5);
+/// Answer of an IPCP that talks to neighbours (enroll, connect, register).
+pub const IPCP_REMOTE_CALL: Duration = Duration::from_secs(20);
+/// From the start of an IPCP to its first message.
+pub const IPCP_BOOT: Duration = Duration::from_secs(5);
+/// From SIGTERM to SIGKILL.
+pub const KILL_GRACE: Duration = Duration::from_secs(3);
+/// How long "bind process" waits for the process to announce itself.
+pub const BIND_WAIT: Duration = Duration::from_millis(10);
+/// A program that ends earlier without announcing itself was started in vain.
+pub const QUICK_EXIT: Duration = Duration::from_secs(1);
+/// Vain starts in a row after which waiting requests are refused.
+pub const VAIN_STARTS: u32 = 3;
+/// Delay after the first vain start; doubles with each further one.
+pub const BACK_OFF: Duration = Duration::from_millis(100);
+/// Maximum packet lifetime of direct flows, ms.
+pub const DIRECT_MPL_MS: u32 = 1;

@@ -1,0 +1,8 @@
+//! Tests of the core's rules in a fake world.
+
+mod arbitrary;
+mod autostart;
+mod flows;
+mod layers;
+mod names;
+mod processes;

@@ -1,0 +1,125 @@
+//! `irmd`, the IPC Resource Manager daemon.
+
+use std::{io, os::fd::OwnedFd, process::ExitCode};
+
+use clap::Parser;
+use o7s::{Error, Result, RuntimeDir};
+use o7s_irmd::{
+    cli::Args,
+    core::{Settings, Trust},
+    descriptor,
+    driver::{self, Daemon},
+    instance::{self, Instance},
+    world::Children,
+};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// The release of Ouroboros whose interfaces this daemon serves.
+const COMPATIBLE: &str = "0.23.0";
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.version {
+        println!("{}", version());
+        return ExitCode::SUCCESS;
+    }
+    // First of all, before other descriptors can take a number.
+    let passed = match passed(&args) {
+        Ok(passed) => passed,
+        Err(error) => return failed(&error),
+    };
+    o7s_log::init("irmd", args.logging);
+    match run(&args, passed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    eprintln!("irmd: {error}");
+    ExitCode::FAILURE
+}
+
+fn version() -> String {
+    format!(
+        "Ouroboros version {COMPATIBLE} (o7s {})",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// The descriptors passed by number: ready, die-with.
+type Passed = (Option<OwnedFd>, Option<OwnedFd>);
+
+#[allow(unsafe_code, reason = "see `descriptor`")]
+fn passed(args: &Args) -> Result<Passed> {
+    let take = |number: Option<i32>, option: &str| {
+        // SAFETY: nothing has been opened in this process yet, and equal numbers are refused.
+        number
+            .map(|number| unsafe { descriptor::take(number) })
+            .transpose()
+            .map_err(|error| {
+                let number = number.unwrap_or_default();
+                Error::system(format_args!("use descriptor {number} ({option})"), &error)
+            })
+    };
+    if args.ready_fd.is_some() && args.ready_fd == args.die_with_fd {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        return Err(Error::system("use one descriptor for two purposes", &error));
+    }
+    Ok((
+        take(args.ready_fd, "--ready-fd")?,
+        take(args.die_with_fd, "--die-with-fd")?,
+    ))
+}
+
+fn run(args: &Args, (ready, die_with): Passed) -> Result<()> {
+    let dir = args
+        .runtime_dir
+        .as_ref()
+        .map_or_else(RuntimeDir::from_env, RuntimeDir::at);
+    let private = if args.remove_runtime_dir {
+        instance::check_private(&dir)?;
+        Some(dir.path().to_owned())
+    } else {
+        None
+    };
+    let mut instance = Instance::claim(&dir)?;
+    let listener = instance.listen()?;
+    let files = getrlimit(Resource::Nofile);
+    let mut most = files;
+    most.current = most.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::debug!("Cannot raise the limit of open files: {error}.");
+    }
+    let pid = rustix::process::getpid().as_raw_pid();
+    tracing::info!("Runtime directory: {dir}.");
+    let outcome = driver::run(Daemon {
+        settings: Settings {
+            pid,
+            trust: Trust {
+                owner: rustix::process::geteuid().as_raw(),
+            },
+            direct: !args.no_direct,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        children: Children {
+            dir,
+            logging: args.logging,
+            files,
+        },
+        listener,
+        ready,
+        die_with,
+    });
+    // Everything of ours in it is removed first, under the lock.
+    drop(instance);
+    if let Some(dir) = private {
+        std::fs::remove_dir_all(&dir).map_err(|error| {
+            Error::system(
+                format_args!("remove the directory {}", dir.display()),
+                &error,
+            )
+        })?;
+    }
+    outcome
+}
