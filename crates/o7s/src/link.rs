@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use o7s_ring::{
@@ -33,13 +33,18 @@ pub(crate) struct Link {
     pub(crate) bell: Arc<PeerBell>,
     pub(crate) slot: u32,
     pub(crate) max_packet: usize,
-    tx: Mutex<Sender>,
+    tx: Mutex<Outgoing>,
     rx: Mutex<Incoming>,
     /// This end has taken the flow down.
     own_down: AtomicBool,
     /// A read has something to return that is not in the ring.
     left: AtomicBool,
-    counters: Counters,
+}
+
+/// The sending side.
+struct Outgoing {
+    sender: Sender,
+    bytes: u64,
 }
 
 /// The receiving side, with what is left of a packet that was read in part.
@@ -51,20 +56,13 @@ pub(crate) struct Incoming {
     stash: Vec<u8>,
     /// The last read filled its buffer exactly with the end of a packet.
     end_mark: bool,
-}
-
-#[derive(Default)]
-struct Counters {
-    bytes_read: AtomicU64,
-    bytes_written: AtomicU64,
-    packets_read: AtomicU64,
-    packets_written: AtomicU64,
+    bytes: u64,
 }
 
 /// What has gone over a flow, and what waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FlowStats {
-    /// Packets read, the last perhaps in part.
+    /// Packets read whole.
     pub packets_read: u64,
     /// Bytes read.
     pub bytes_read: u64,
@@ -103,16 +101,16 @@ impl Link {
             state,
             bell,
             slot: info.bell_slot,
-            tx: Mutex::new(sender),
+            tx: Mutex::new(Outgoing { sender, bytes: 0 }),
             rx: Mutex::new(Incoming {
                 receiver,
                 offset: 0,
                 stash: Vec::new(),
                 end_mark: false,
+                bytes: 0,
             }),
             own_down: AtomicBool::new(false),
             left: AtomicBool::new(false),
-            counters: Counters::default(),
         }
     }
 
@@ -128,7 +126,6 @@ impl Link {
         if left > buf.len() && !partial {
             rx.consume();
             self.note_left(&rx);
-            self.count_read(0, true);
             return Err(Error::new(
                 ErrorKind::MessageSize,
                 format!(
@@ -145,7 +142,7 @@ impl Link {
             rx.end_mark = partial && read == buf.len();
         }
         self.note_left(&rx);
-        self.count_read(read, whole);
+        rx.bytes += read as u64;
         Ok(read)
     }
 
@@ -156,7 +153,7 @@ impl Link {
         let left = self.front(&mut rx)?;
         let packet = rx.take(left);
         self.note_left(&rx);
-        self.count_read(packet.len(), true);
+        rx.bytes += packet.len() as u64;
         Ok(packet)
     }
 
@@ -212,18 +209,13 @@ impl Link {
         }
         let mut tx = lock(&self.tx);
         let sent = if buf.is_empty() {
-            tx.try_keepalive()
+            tx.sender.try_keepalive()
         } else {
-            tx.try_send(buf)
+            tx.sender.try_send(buf)
         };
         match sent {
             Ok(()) => {
-                self.counters
-                    .packets_written
-                    .fetch_add(1, Ordering::Relaxed);
-                self.counters
-                    .bytes_written
-                    .fetch_add(buf.len() as u64, Ordering::Relaxed);
+                tx.bytes += buf.len() as u64;
                 Ok(buf.len())
             }
             // A keepalive that finds no room is not needed: the queue says that we live.
@@ -292,7 +284,7 @@ impl Link {
 
     /// Packets that wait to be read at the other end.
     pub(crate) fn tx_queue_len(&self) -> usize {
-        lock(&self.tx).queued_packets().map_or(0, to_usize)
+        lock(&self.tx).sender.queued_packets().map_or(0, to_usize)
     }
 
     /// Packets that have ever arrived here, and how many of them have been read. A broken ring
@@ -304,24 +296,22 @@ impl Link {
     }
 
     pub(crate) fn stats(&self) -> FlowStats {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (packets_read, bytes_read) = {
+            let rx = lock(&self.rx);
+            (rx.receiver.packets_read(), rx.bytes)
+        };
+        let (packets_written, bytes_written) = {
+            let tx = lock(&self.tx);
+            (tx.sender.packets_written(), tx.bytes)
+        };
         FlowStats {
-            packets_read: count(&self.counters.packets_read),
-            bytes_read: count(&self.counters.bytes_read),
-            packets_written: count(&self.counters.packets_written),
-            bytes_written: count(&self.counters.bytes_written),
+            packets_read,
+            bytes_read,
+            packets_written,
+            bytes_written,
             rx_queue: self.rx_queue_len(),
             tx_queue: self.tx_queue_len(),
         }
-    }
-
-    fn count_read(&self, bytes: usize, whole: bool) {
-        self.counters
-            .bytes_read
-            .fetch_add(bytes as u64, Ordering::Relaxed);
-        self.counters
-            .packets_read
-            .fetch_add(u64::from(whole), Ordering::Relaxed);
     }
 }
 

@@ -424,7 +424,8 @@ pub struct FlowInfo {
     /// in one process the doorbell has two open sides there.
     #[prost(uint32, tag = "9")]
     pub bell_slot: u32,
-    /// Whether the doorbell's descriptors come along (the first time the process meets it).
+    /// Whether the doorbell's descriptors come along: until the daemon knows that the process has
+    /// them. A process that has the doorbell drops them.
     #[prost(bool, tag = "10")]
     pub new_bell: bool,
 }

@@ -1,0 +1,154 @@
+//! IPCPs of type local: a layer within one machine (`spec/shims.md` §7).
+//!
+//! Packets never pass through: both ends of a flow share its segment. What is left is the directory
+//! and the passing of flow requests and answers between the daemon and itself.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use o7s::{
+    Error, ErrorKind, Result,
+    control::{Failure, FlowEnd, FlowReqArr, FlowResponse, IpcpConfig, IpcpFlowAlloc, IpcpType},
+};
+use o7s_wire::hash::NameHash;
+
+use crate::framework::{Directory, FlowAllocator, Ipcp, Output};
+
+/// Maximum packet lifetime of the layer, ms.
+pub const MPL_MS: u32 = 100;
+
+/// An IPCP of type local.
+#[derive(Debug, Default)]
+pub struct Local {
+    names: Names,
+    flows: Requests,
+}
+
+/// The registered names.
+#[derive(Debug, Default)]
+pub struct Names(BTreeSet<NameHash>);
+
+/// Flow requests under way, by the flow id of the requesting end, which is that of the other end
+/// too.
+#[derive(Debug, Default)]
+pub struct Requests {
+    by_flow: BTreeMap<u64, Stage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The daemon was told of the request.
+    Told,
+    /// The daemon took it in; the answer of the program is awaited.
+    Waiting,
+}
+
+impl Ipcp for Local {
+    fn ipcp_type(&self) -> IpcpType {
+        IpcpType::Local
+    }
+
+    fn bootstrap(&mut self, _config: &IpcpConfig) -> Result<()> {
+        Ok(())
+    }
+
+    fn directory(&mut self) -> Option<&mut dyn Directory> {
+        Some(&mut self.names)
+    }
+
+    fn flows(&mut self) -> Option<&mut dyn FlowAllocator> {
+        Some(&mut self.flows)
+    }
+}
+
+impl Directory for Names {
+    fn register(&mut self, hash: NameHash) -> Result<()> {
+        self.0.insert(hash);
+        Ok(())
+    }
+
+    fn unregister(&mut self, hash: &NameHash) -> Result<()> {
+        self.0.remove(hash);
+        Ok(())
+    }
+
+    fn query(&self, hash: &NameHash) -> Result<()> {
+        if self.0.contains(hash) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Name,
+            format!("{hash} is not registered in this layer"),
+        ))
+    }
+}
+
+impl FlowAllocator for Requests {
+    fn alloc(&mut self, request: IpcpFlowAlloc, out: &mut VecDeque<Output>) -> Result<()> {
+        if self.by_flow.contains_key(&request.flow_id) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("flow {} is being allocated already", request.flow_id),
+            ));
+        }
+        self.by_flow.insert(request.flow_id, Stage::Told);
+        out.push_back(Output::Request(
+            request.flow_id,
+            FlowReqArr {
+                hash: request.hash,
+                qos: request.qos,
+                mpl_ms: MPL_MS,
+                piggyback: request.piggyback,
+                local_flow_id: Some(request.flow_id),
+            },
+        ));
+        Ok(())
+    }
+
+    fn request_answered(&mut self, number: u64, answer: Result<u64>, out: &mut VecDeque<Output>) {
+        match (answer, self.by_flow.get_mut(&number)) {
+            (Ok(_), Some(stage)) => *stage = Stage::Waiting,
+            (Err(error), Some(_)) => {
+                self.by_flow.remove(&number);
+                out.push_back(Output::Reply(refusal(number, Failure::from(&error))));
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn respond(&mut self, response: FlowResponse, out: &mut VecDeque<Output>) -> Result<()> {
+        match self.by_flow.get(&response.flow_id) {
+            Some(Stage::Waiting) => {}
+            Some(Stage::Told) | None => {
+                return Err(Error::new(
+                    ErrorKind::NotAllocated,
+                    format!("no flow request {} waits for an answer", response.flow_id),
+                ));
+            }
+        }
+        self.by_flow.remove(&response.flow_id);
+        out.push_back(Output::Reply(FlowResponse {
+            mpl_ms: MPL_MS,
+            ..response
+        }));
+        Ok(())
+    }
+
+    fn dealloc(&mut self, end: FlowEnd, out: &mut VecDeque<Output>) -> Result<()> {
+        // An allocated flow has no state here; one under way ends.
+        if self.by_flow.remove(&end.flow_id).is_some() {
+            let error = Error::new(ErrorKind::FlowDown, "the flow was deallocated");
+            let failure = Failure::from(&error);
+            out.push_back(Output::Reply(refusal(end.flow_id, failure)));
+        }
+        Ok(())
+    }
+}
+
+fn refusal(flow_id: u64, failure: Failure) -> FlowResponse {
+    FlowResponse {
+        flow_id,
+        refusal: Some(failure),
+        mpl_ms: 0,
+        piggyback: Vec::new(),
+    }
+}

@@ -1,0 +1,32 @@
+//! `ipcpd`, an IPC process. Started by `irmd`, which holds the other end of its control channel.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use o7s::control::IpcpType;
+use o7s_ipcpd::{channel, cli::Args, framework::Process, local::Local};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    o7s_log::init("ipcpd", args.logging);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ipcpd {}: {error}", args.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> o7s::Result<()> {
+    match args.ipcp_type {
+        IpcpType::Local => channel::run(Process::new(Local::default())),
+        other => Err(o7s::Error::new(
+            o7s::ErrorKind::NotSupported,
+            format!(
+                "IPCP type {} is not supported by this version",
+                other.as_str()
+            ),
+        )),
+    }
+}
