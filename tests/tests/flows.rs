@@ -183,6 +183,71 @@ fn bytes_put_back_are_read_first() {
 }
 
 #[test]
+fn bytes_put_back_do_not_disturb_a_packet_read_in_part() {
+    let (_test, client, server) = pair();
+    client.write(b"abcdef").unwrap();
+    client.write(b"next").unwrap();
+    let mut buf = [0; 4];
+    assert_eq!(server.read(&mut buf), Ok(4));
+    server.unread(b"xy").unwrap();
+    assert_eq!(server.read(&mut buf[..2]), Ok(2));
+    assert_eq!(buf[..2], *b"xy");
+    assert_eq!(
+        server.read(&mut buf),
+        Ok(0),
+        "what was put back was read exactly"
+    );
+    assert_eq!(server.read_packet().unwrap(), b"ef");
+    assert_eq!(server.read_packet().unwrap(), b"next");
+}
+
+#[test]
+fn many_packets_go_in_one_call() {
+    let (_test, client, server) = pair();
+    let packets: Vec<Vec<u8>> = (0..100_u8)
+        .map(|at| vec![at; usize::from(at) + 1])
+        .collect();
+    assert_eq!(client.try_write_packets(&packets), (100, None));
+    assert_eq!(server.read(&mut [0; 1]), Ok(1));
+    assert_eq!(server.read_packets(10).unwrap(), packets[1..11]);
+    assert_eq!(server.read(&mut [0; 5]), Ok(5));
+    let rest = server.read_packets(1000).unwrap();
+    assert_eq!(
+        rest[0],
+        packets[11][5..],
+        "the rest of a packet comes first"
+    );
+    assert_eq!(rest[1..], packets[12..]);
+    assert_eq!(kind(server.try_read_packets(5)), ErrorKind::WouldBlock);
+
+    let large = vec![vec![7_u8; 300_000]; 20];
+    let (sent, why) = client.try_write_packets(&large);
+    assert!(sent > 0 && sent < large.len());
+    assert_eq!(why.unwrap().kind(), ErrorKind::WouldBlock);
+    assert_eq!(server.read_packets(1000).unwrap(), large[..sent]);
+    assert_eq!(client.stats().packets_written, 100 + sent as u64);
+}
+
+#[test]
+fn a_view_keeps_its_packet_until_it_is_dropped() {
+    let (_test, client, server) = pair();
+    assert_eq!(kind(server.try_view_packet()), ErrorKind::WouldBlock);
+    client.write(b"first").unwrap();
+    client.write(b"second").unwrap();
+    let view = server.try_view_packet().unwrap();
+    assert_eq!(view.len(), 5);
+    assert_eq!(kind(server.read_packet()), ErrorKind::Busy);
+    assert_eq!(kind(server.try_view_packet()), ErrorKind::Busy);
+    drop(view);
+    let mut two = [0; 2];
+    server.read(&mut two).unwrap();
+    let view = server.try_view_packet().unwrap();
+    assert_eq!(view.len(), 4, "the rest of a packet");
+    server.dealloc().unwrap();
+    drop(view);
+}
+
+#[test]
 fn a_full_flow_blocks_times_out_or_says_so_and_takes_more_after_a_read() {
     let (_test, client, server) = pair();
     let packet = vec![7; 60_000];

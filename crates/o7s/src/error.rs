@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Access,
     /// It exists already (EEXIST).
     Exists,
+    /// In use in a way that excludes this (EBUSY).
+    Busy,
     /// Not a valid argument (EINVAL).
     Invalid,
     /// The message is larger than the flow can carry (EMSGSIZE).
@@ -68,6 +70,7 @@ const NUMBERS: &[(ErrorKind, i32)] = &[
     (ErrorKind::NoDescriptors, libc::EMFILE),
     (ErrorKind::Access, libc::EACCES),
     (ErrorKind::Exists, libc::EEXIST),
+    (ErrorKind::Busy, libc::EBUSY),
     (ErrorKind::Invalid, libc::EINVAL),
     (ErrorKind::MessageSize, libc::EMSGSIZE),
     (ErrorKind::NotSupported, libc::ENOTSUP),

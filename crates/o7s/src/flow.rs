@@ -242,6 +242,43 @@ impl Flow {
         self.reading(|| self.try_read_packet())
     }
 
+    /// Reads up to `max` packets: waits for the first as [`Flow::read_packet`] does, and takes what
+    /// else is there.
+    ///
+    /// # Errors
+    /// As [`Flow::read`], with no packet read.
+    pub fn read_packets(&self, max: usize) -> Result<Vec<Vec<u8>>> {
+        self.reading(|| self.try_read_packets(max))
+    }
+
+    /// One attempt of [`Flow::read_packets`], whatever the flags.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if nothing is there; else as [`Flow::read`].
+    pub fn try_read_packets(&self, max: usize) -> Result<Vec<Vec<u8>>> {
+        let inner = &*self.inner;
+        let mut packets = Vec::new();
+        let read = inner.link()?.try_read_many(max, &mut packets);
+        inner.after_read();
+        read.map(|()| packets)
+    }
+
+    /// Takes the front packet as a view of where it lies, without copying, whatever the flags.
+    ///
+    /// Other reads of the flow fail with [`ErrorKind::Busy`] until the view is dropped. The other
+    /// end can change the bytes at any time: check nothing in them twice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] if nothing is there; else as [`Flow::read`].
+    pub fn try_view_packet(&self) -> Result<PacketView> {
+        let (address, length) = self.inner.link()?.try_view()?;
+        Ok(PacketView {
+            flow: self.clone(),
+            address: address.expose_provenance(),
+            length,
+        })
+    }
+
     fn reading<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let first = attempt();
         if !would_block(&first) || self.has_flags(FlowFlags::NON_BLOCKING_READ) {
@@ -334,11 +371,26 @@ impl Flow {
     /// # Errors
     /// [`ErrorKind::WouldBlock`] if there is no room; else as [`Flow::write`].
     pub fn try_write(&self, buf: &[u8]) -> Result<usize> {
+        self.writable_link()?.try_write(buf)
+    }
+
+    /// One attempt to write `packets` in order, whatever the flags, with one wake-up of the reader.
+    /// Returns how many were accepted; the error says why not the next.
+    pub fn try_write_packets<T: AsRef<[u8]>>(&self, packets: &[T]) -> (usize, Option<Error>) {
+        let link = match self.writable_link() {
+            Ok(link) => link,
+            Err(error) => return (0, Some(error)),
+        };
+        link.try_write_many(packets)
+    }
+
+    /// The open end, if its access mode allows writing.
+    fn writable_link(&self) -> Result<&Link> {
         let link = self.inner.link()?;
         if self.inner.flags().0 & FlowFlags::ACCESS_MODE.0 == FlowFlags::READ_ONLY.0 {
             return Err(READ_ONLY);
         }
-        link.try_write(buf)
+        Ok(link)
     }
 
     /// Waits until a packet of `length` bytes can be written, or never will be.
@@ -557,6 +609,47 @@ impl Flow {
 
     fn has_flags(&self, flags: FlowFlags) -> bool {
         self.inner.flags().contains(flags)
+    }
+}
+
+/// A packet where it lies, in memory that the other end shares. Dropping it gives the space back.
+#[derive(Debug)]
+pub struct PacketView {
+    flow: Flow,
+    /// A number, so that the view may go from thread to thread.
+    address: usize,
+    length: usize,
+}
+
+impl PacketView {
+    /// Address of the first byte, valid while the view lives. Never make a reference of it: the
+    /// other end can write there.
+    #[must_use]
+    pub fn as_ptr(&self) -> *const u8 {
+        std::ptr::with_exposed_provenance(self.address)
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl Drop for PacketView {
+    fn drop(&mut self) {
+        if self.flow.inner.generation == generation()
+            && let Some(link) = self.flow.inner.link.get()
+        {
+            link.release_view();
+            self.flow.inner.after_read();
+        }
     }
 }
 

@@ -30,7 +30,7 @@ mod set;
 
 pub use error::{Error, ErrorKind, Result};
 pub use flags::{EventKind, FlowFlags, FrctFlags};
-pub use flow::{Flow, FlowState};
+pub use flow::{Flow, FlowState, PacketView};
 pub use link::FlowStats;
 pub use node::Node;
 pub use o7s_wire::{hash::DirHash, name::Name, qos::QosSpec};

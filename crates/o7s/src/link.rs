@@ -56,7 +56,19 @@ pub(crate) struct Incoming {
     stash: Vec<u8>,
     /// The last read filled its buffer exactly with the end of a packet.
     end_mark: bool,
+    viewed: View,
     bytes: u64,
+}
+
+/// Whether the front packet is on view.
+#[derive(Default)]
+enum View {
+    #[default]
+    None,
+    /// In the ring.
+    InPlace,
+    /// A copy of what was left of it.
+    Copy(Box<[u8]>),
 }
 
 /// What has gone over a flow, and what waits.
@@ -107,6 +119,7 @@ impl Link {
                 offset: 0,
                 stash: Vec::new(),
                 end_mark: false,
+                viewed: View::None,
                 bytes: 0,
             }),
             own_down: AtomicBool::new(false),
@@ -124,7 +137,7 @@ impl Link {
         }
         let left = self.front(&mut rx)?;
         if left > buf.len() && !partial {
-            rx.consume();
+            rx.discard();
             self.note_left(&rx);
             return Err(Error::new(
                 ErrorKind::MessageSize,
@@ -135,12 +148,8 @@ impl Link {
                 ),
             ));
         }
-        let read = rx.copy(buf);
-        let whole = read == left;
-        if whole {
-            rx.consume();
-            rx.end_mark = partial && read == buf.len();
-        }
+        let read = rx.copy(left, buf);
+        rx.end_mark = partial && read == left && read == buf.len();
         self.note_left(&rx);
         rx.bytes += read as u64;
         Ok(read)
@@ -155,6 +164,77 @@ impl Link {
         self.note_left(&rx);
         rx.bytes += packet.len() as u64;
         Ok(packet)
+    }
+
+    /// One attempt to read up to `max` packets, the first perhaps the rest of one, into `packets`;
+    /// one lock, and one wake-up of the writer for all.
+    pub(crate) fn try_read_many(&self, max: usize, packets: &mut Vec<Vec<u8>>) -> Result<()> {
+        let mut rx = lock(&self.rx);
+        rx.end_mark = false;
+        let left = self.front(&mut rx)?;
+        let before = packets.len();
+        if max > 0 && (rx.offset > 0 || !rx.stash.is_empty()) {
+            packets.push(rx.take(left));
+        }
+        self.note_left(&rx);
+        let rest = max.saturating_sub(packets.len() - before);
+        let received = rx.receiver.recv_many(rest, |packet| {
+            let mut bytes = Vec::new();
+            packet.append_to(&mut bytes);
+            packets.push(bytes);
+        });
+        let bytes: usize = packets[before..].iter().map(Vec::len).sum();
+        rx.bytes += bytes as u64;
+        // A ring that breaks after the first packets says so at the next read.
+        if packets.len() == before {
+            received.map(drop).map_err(broken)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// One attempt to write `packets` in order; how many were accepted, and why not the next.
+    pub(crate) fn try_write_many<T: AsRef<[u8]>>(&self, packets: &[T]) -> (usize, Option<Error>) {
+        if let Some(why) = self.why_unwritable() {
+            return (0, Some(why));
+        }
+        let mut tx = lock(&self.tx);
+        let (sent, failed) = tx.sender.try_send_batch(packets);
+        let bytes: usize = packets[..sent]
+            .iter()
+            .map(|packet| packet.as_ref().len())
+            .sum();
+        tx.bytes += bytes as u64;
+        (sent, failed.map(not_sent))
+    }
+
+    /// The front packet where it lies: address and length. It stays there, and reads of the flow
+    /// fail, until [`Link::release_view`].
+    pub(crate) fn try_view(&self) -> Result<(*const u8, usize)> {
+        let mut rx = lock(&self.rx);
+        let left = self.front(&mut rx)?;
+        rx.end_mark = false;
+        if rx.offset > 0 || !rx.stash.is_empty() {
+            // The rest of a packet has no place of its own.
+            let rest = rx.take(left);
+            rx.viewed = View::Copy(rest.into_boxed_slice());
+        } else {
+            rx.viewed = View::InPlace;
+        }
+        self.note_left(&rx);
+        rx.bytes += left as u64;
+        match &rx.viewed {
+            View::Copy(rest) => Ok((rest.as_ptr(), rest.len())),
+            _ => Ok(rx.receiver.peek_ptr().unwrap_or((std::ptr::null(), 0))),
+        }
+    }
+
+    /// Gives the space of the viewed packet back.
+    pub(crate) fn release_view(&self) {
+        let mut rx = lock(&self.rx);
+        if matches!(std::mem::take(&mut rx.viewed), View::InPlace) {
+            rx.receiver.consume();
+        }
     }
 
     /// Puts `rest` in front of everything: the next reads return it first.
@@ -176,6 +256,9 @@ impl Link {
 
     /// Length of what the next read returns; an error if there is nothing and why.
     fn front(&self, rx: &mut MutexGuard<'_, Incoming>) -> Result<usize> {
+        if !matches!(rx.viewed, View::None) {
+            return Err(VIEWED);
+        }
         if !rx.stash.is_empty() {
             return Ok(rx.stash.len());
         }
@@ -220,12 +303,7 @@ impl Link {
             }
             // A keepalive that finds no room is not needed: the queue says that we live.
             Err(SendError::Full) if buf.is_empty() => Ok(0),
-            Err(SendError::Full) => Err(NO_ROOM),
-            Err(SendError::TooLarge { len, max }) => Err(too_large(len, max)),
-            Err(SendError::PeerClosed) => Err(FLOW_CLOSED),
-            Err(SendError::PeerGone) => Err(PEER_GONE),
-            Err(SendError::Refused) => Err(REFUSED),
-            Err(SendError::Corrupt(corrupt)) => Err(broken(corrupt)),
+            Err(error) => Err(not_sent(error)),
         }
     }
 
@@ -316,18 +394,20 @@ impl Link {
 }
 
 impl Incoming {
-    /// Copies as much of the front as fits `buf`; does not consume.
-    fn copy(&mut self, buf: &mut [u8]) -> usize {
-        if self.stash.is_empty() {
-            let read = self.receiver.copy_out(self.offset, buf);
-            self.offset += read;
-            read
-        } else {
-            let read = buf.len().min(self.stash.len());
+    /// Copies as much of the front, of which `left` bytes are left, as fits `buf`.
+    fn copy(&mut self, left: usize, buf: &mut [u8]) -> usize {
+        let read = left.min(buf.len());
+        if !self.stash.is_empty() {
             buf[..read].copy_from_slice(&self.stash[..read]);
             self.stash.drain(..read);
-            read
+        } else {
+            self.receiver.copy_out(self.offset, &mut buf[..read]);
+            self.offset += read;
+            if read == left {
+                self.discard();
+            }
         }
+        read
     }
 
     /// Takes the front, of which `left` bytes are left, whole.
@@ -342,13 +422,13 @@ impl Incoming {
         } else {
             packet.resize(left, 0);
             self.receiver.copy_out(self.offset, &mut packet);
-            self.consume();
+            self.discard();
         }
         packet
     }
 
     /// Drops the front.
-    fn consume(&mut self) {
+    fn discard(&mut self) {
         if self.stash.is_empty() {
             self.receiver.consume();
             self.offset = 0;
@@ -367,6 +447,18 @@ pub(crate) fn too_large(length: usize, max: usize) -> Error {
              it in parts"
         ),
     )
+}
+
+/// Why a packet was not sent, in the terms of a flow.
+fn not_sent(error: SendError) -> Error {
+    match error {
+        SendError::Full => NO_ROOM,
+        SendError::TooLarge { len, max } => too_large(len, max),
+        SendError::PeerClosed => FLOW_CLOSED,
+        SendError::PeerGone => PEER_GONE,
+        SendError::Refused => REFUSED,
+        SendError::Corrupt(corrupt) => broken(corrupt),
+    }
 }
 
 /// The ring is broken: the flow is down for good, with the reason.
@@ -390,6 +482,10 @@ const fn fixed(kind: ErrorKind, message: &'static str) -> Error {
 const REFUSED: Error = fixed(
     ErrorKind::Permission,
     "cannot write: the other end of the flow is write-only (its flags say so)",
+);
+const VIEWED: Error = fixed(
+    ErrorKind::Busy,
+    "cannot read: a view of the flow's front packet is open; release it first",
 );
 const NOTHING_TO_READ: Error = fixed(
     ErrorKind::WouldBlock,
