@@ -22,7 +22,7 @@ use rustix::event::{
     poll,
 };
 
-use crate::{Error, Result, flow::FlowInner, node::NodeInner, process::lock, set::SetInner};
+use crate::{Error, Result, life::FlowInner, node::NodeInner, process::lock, set::SetInner};
 
 /// Events taken from epoll at once.
 const BATCH: usize = 64;

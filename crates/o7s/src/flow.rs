@@ -2,28 +2,23 @@
 
 use std::{
     fmt,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
     task::Waker,
     time::{Duration, Instant},
 };
 
 use o7s_ring::WaitOutcome;
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     Error, ErrorKind, FlowFlags, FrctFlags, Node, Pending, QosSpec, Result,
-    doorbell::Doorbells,
+    life::{DEALLOCATED, FlowInner, NO_TIMEOUT, new_eventfd},
     link::{FlowStats, Link, too_large},
     process::{generation, lock, process},
-    set::{Member, SetInner},
 };
-
-/// "No timeout" in an atomic.
-const NO_TIMEOUT: u64 = u64::MAX;
 
 /// A flow, or one that is being allocated.
 ///
@@ -32,34 +27,6 @@ const NO_TIMEOUT: u64 = u64::MAX;
 #[derive(Clone)]
 pub struct Flow {
     inner: Arc<FlowInner>,
-}
-
-/// State behind [`Flow`].
-pub(crate) struct FlowInner {
-    generation: u32,
-    number: i32,
-    node: Node,
-    name: String,
-    link: OnceLock<Link>,
-    request: Mutex<Option<(Pending, Option<u64>)>>,
-    failure: OnceLock<Error>,
-    /// Deallocated here.
-    over: AtomicU32,
-    flags: AtomicU32,
-    read_timeout: AtomicU64,
-    write_timeout: AtomicU64,
-    pub(crate) watch: Watch,
-}
-
-/// Who else than a blocked thread waits for news of a flow.
-#[derive(Default)]
-pub(crate) struct Watch {
-    /// Membership in a set.
-    pub(crate) member: Mutex<Option<Member>>,
-    /// The flow's own descriptor.
-    eventfd: OnceLock<OwnedFd>,
-    readers: Mutex<Vec<Waker>>,
-    writers: Mutex<Vec<Waker>>,
 }
 
 /// Where a flow is in its life.
@@ -653,207 +620,6 @@ impl Drop for PacketView {
     }
 }
 
-impl FlowInner {
-    fn new(node: Node, name: String) -> Self {
-        Self {
-            generation: generation(),
-            number: process().take_number(),
-            node,
-            name,
-            link: OnceLock::new(),
-            request: Mutex::default(),
-            failure: OnceLock::new(),
-            over: AtomicU32::new(0),
-            flags: AtomicU32::new(FlowFlags::DEFAULT.0),
-            read_timeout: AtomicU64::new(NO_TIMEOUT),
-            write_timeout: AtomicU64::new(NO_TIMEOUT),
-            watch: Watch::default(),
-        }
-    }
-
-    /// Makes the flow allocated.
-    fn install(self: &Arc<Self>, link: Link) {
-        link.bell.attach(link.slot, Arc::downgrade(self));
-        self.node
-            .enter((link.end.flow_id, link.end.side), Arc::downgrade(self));
-        let _ = self.link.set(link);
-    }
-
-    /// The open end, or why there is none.
-    #[inline]
-    pub(crate) fn link(&self) -> Result<&Link> {
-        match self.link.get() {
-            Some(link) if !self.is_over() && self.generation == generation() => Ok(link),
-            _ => Err(self.why_no_link()),
-        }
-    }
-
-    #[cold]
-    fn why_no_link(&self) -> Error {
-        if let Err(error) = self.check_fork() {
-            error
-        } else if self.is_over() {
-            DEALLOCATED
-        } else if let Some(failure) = self.failure.get() {
-            Error::new(
-                ErrorKind::NotAllocated,
-                format!("the flow was not allocated: {failure}"),
-            )
-        } else {
-            IN_PROGRESS
-        }
-    }
-
-    fn check_fork(&self) -> Result<()> {
-        if self.generation == generation() {
-            Ok(())
-        } else {
-            Err(FORKED)
-        }
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire) != 0
-    }
-
-    fn flags(&self) -> FlowFlags {
-        FlowFlags(self.flags.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn failure(&self) -> Option<&Error> {
-        self.failure.get()
-    }
-
-    /// Looks whether the request of a pending flow is answered.
-    pub(crate) fn complete(self: &Arc<Self>) {
-        if self.link.get().is_some() || self.failure.get().is_some() {
-            return;
-        }
-        let mut request = lock(&self.request);
-        let Some((pending, token)) = &mut *request else {
-            return;
-        };
-        // The connection goes back to its pool with the answer: stop hearing it first, and hear
-        // it again if there is no answer yet.
-        let outcome = pending.try_link(|fd| {
-            if let (Some(token), Ok(doorbells)) = (*token, process().doorbells()) {
-                doorbells.remove(token, fd);
-            }
-        });
-        match outcome {
-            Ok(None) => return,
-            Ok(Some(link)) => self.install(link),
-            Err(error) => drop(self.failure.set(error)),
-        }
-        *request = None;
-    }
-
-    /// Ends the flow; false if it was over.
-    fn end(&self) -> bool {
-        if self.over.swap(1, Ordering::AcqRel) != 0 {
-            return false;
-        }
-        if let Some((pending, token)) = lock(&self.request).take() {
-            if let (Some(token), Some(fd), Ok(doorbells)) =
-                (token, pending.fd(), process().doorbells())
-            {
-                doorbells.remove(token, fd);
-            }
-            drop(pending);
-        }
-        let member = lock(&self.watch.member).take();
-        if let Some(member) = member {
-            member.set.forget(self.number);
-        }
-        if let Some(link) = self.link.get() {
-            link.state.close();
-            link.bell.detach(link.slot);
-            self.kick(link);
-            self.node.tell_dealloc(link.end);
-        }
-        process().give_number(self.number);
-        true
-    }
-
-    /// Wakes whoever waits in this process.
-    fn kick(&self, link: &Link) {
-        link.state.kick();
-        self.raise_eventfd();
-        self.wake_tasks();
-    }
-
-    /// News from the doorbell, the daemon or the request's connection.
-    pub(crate) fn notify(self: &Arc<Self>, own: Option<&SetInner>) {
-        self.complete();
-        if let Some(member) = &mut *lock(&self.watch.member) {
-            member.mark_ready(self, own);
-        }
-        if let (Some(_), Some(link)) = (self.watch.eventfd.get(), self.link.get()) {
-            self.refresh_eventfd(link);
-        }
-        self.wake_tasks();
-    }
-
-    fn wake_tasks(&self) {
-        for waiting in [&self.watch.readers, &self.watch.writers] {
-            let wakers = std::mem::take(&mut *lock(waiting));
-            for waker in wakers {
-                waker.wake();
-            }
-        }
-    }
-
-    /// Starts the notifier, which hears for `fileno()` and tasks.
-    fn be_heard(&self) -> Result<()> {
-        self.node.listen_to_daemon()?;
-        let doorbells: &'static Doorbells = process().doorbells()?;
-        doorbells.start_notifier()
-    }
-
-    /// After a read: the descriptor must not stay readable when nothing is left.
-    #[inline]
-    fn after_read(&self) {
-        if self.watch.eventfd.get().is_some()
-            && let Some(link) = self.link.get()
-        {
-            self.refresh_eventfd(link);
-        }
-    }
-
-    /// Makes the descriptor say what is true: arms the doorbell before it looks, so that nothing
-    /// that comes later is missed.
-    fn refresh_eventfd(&self, link: &Link) {
-        let Some(fd) = self.watch.eventfd.get() else {
-            return;
-        };
-        if !link.is_readable() && !self.is_over() {
-            clear(fd);
-            if !link
-                .reader
-                .arm_bell(|| link.is_readable() || self.is_over())
-            {
-                return;
-            }
-        }
-        raise(fd);
-    }
-
-    fn raise_eventfd(&self) {
-        if let Some(fd) = self.watch.eventfd.get() {
-            raise(fd);
-        }
-    }
-}
-
-impl Drop for FlowInner {
-    fn drop(&mut self) {
-        // In a forked child the flow is the parent's.
-        if self.generation == generation() {
-            self.end();
-        }
-    }
-}
-
 impl fmt::Debug for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flow")
@@ -893,23 +659,6 @@ fn deadline(timeout: &AtomicU64) -> Option<Instant> {
     load(timeout).and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
-/// A non-blocking eventfd.
-pub(crate) fn new_eventfd() -> Result<OwnedFd> {
-    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map_err(|error| Error::system("make a descriptor for a flow", &error.into()))
-}
-
-/// Makes an eventfd readable.
-pub(crate) fn raise(fd: &OwnedFd) {
-    // It can only fail if the counter is at its end, and then it is readable.
-    let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
-}
-
-/// Makes an eventfd not readable.
-pub(crate) fn clear(fd: &OwnedFd) {
-    let _ = rustix::io::read(fd, &mut [0_u8; 8]);
-}
-
 const TIMED_OUT: Error = Error::fixed(
     ErrorKind::TimedOut,
     "the time limit of the flow's read or write passed",
@@ -922,16 +671,4 @@ const READ_ONLY: Error = Error::fixed(
 const NO_FRCP: Error = Error::fixed(
     ErrorKind::Permission,
     "the flow has no FRCP: its QoS did not ask for it",
-);
-const DEALLOCATED: Error = Error::fixed(
-    ErrorKind::NotAllocated,
-    "the flow is deallocated; allocate a new one",
-);
-const IN_PROGRESS: Error = Error::fixed(
-    ErrorKind::InProgress,
-    "the flow is not allocated yet; wait for its Alloc event or try again",
-);
-const FORKED: Error = Error::fixed(
-    ErrorKind::NotAllocated,
-    "the flow belongs to the parent process; a child allocates flows of its own after fork",
 );

@@ -20,6 +20,7 @@ mod error;
 mod flags;
 mod flow;
 pub mod irm;
+mod life;
 mod link;
 mod node;
 mod pending;

@@ -18,7 +18,7 @@ use crate::{
     Error, ErrorKind, EventKind, Flow, Result,
     control::remaining,
     doorbell::Doorbells,
-    flow::{FlowInner, clear, new_eventfd, raise},
+    life::{FlowInner, clear, new_eventfd, raise},
     process::{lock, process},
 };
 

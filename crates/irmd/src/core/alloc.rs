@@ -48,6 +48,7 @@ impl Core {
             qos: alloc.qos,
             limit,
             route: Route::Direct,
+            arrival: None,
         });
         let key = self.defer(cx, conn, id, what, Some(limit))?;
         if direct {
@@ -56,6 +57,18 @@ impl Core {
             self.ask_layers(cx, key);
         }
         Ok(())
+    }
+
+    /// Whether a server for `name` runs, as far as this daemon knows.
+    pub(super) fn is_served(&self, name: &str) -> bool {
+        self.names.get(name).is_some_and(|entry| {
+            let mut pids = entry.processes.iter();
+            pids.any(|pid| {
+                self.processes
+                    .get(pid)
+                    .is_some_and(|process| process.serves)
+            })
+        })
     }
 
     /// Whether somebody in this daemon accepts, or can be made to accept, flows for `name`, and may
@@ -69,7 +82,9 @@ impl Core {
         self.settings.direct
             && (running.any(|server| {
                 let server = self.processes.get(server);
-                server.is_some_and(|server| trust.may_share(&client.peer, &server.peer))
+                server.is_some_and(|server| {
+                    server.serves && trust.may_share(&client.peer, &server.peer)
+                })
             }) || entry.autos.iter().any(|auto| {
                 let starter = Peer {
                     pid: 0,
@@ -123,6 +138,7 @@ impl Core {
         let key = self.defer(cx, conn, id, What::Accept, limit)?;
         if let Some(process) = self.processes.get_mut(&pid) {
             process.accepts.insert(key);
+            process.serves = true;
             for name in &process.names {
                 if let Some(entry) = self.names.get_mut(name) {
                     entry.waiting.insert(key);
@@ -294,6 +310,7 @@ impl Core {
         if let Some(entry) = self.names.get_mut(&alloc.name) {
             entry.queue.remove(&key);
         }
+        self.timers.disarm(alloc.arrival);
         match &alloc.route {
             Route::Queries { timer, .. } => self.timers.disarm(*timer),
             Route::Layer { flow, .. } => {
@@ -343,11 +360,7 @@ impl Core {
                 }
         );
         let message = if queued {
-            let running = self.names.get(name).is_some_and(|entry| {
-                let mut pids = entry.processes.iter();
-                pids.any(|pid| self.processes.contains_key(pid))
-            });
-            if running {
+            if self.is_served(name) {
                 format!(
                     "nobody accepted the flow to {name:?} within {limit:?}: processes are bound to \
                      the name, but none calls accept"
@@ -355,7 +368,7 @@ impl Core {
             } else {
                 format!(
                     "nobody accepted the flow to {name:?} within {limit:?}: a program is bound to \
-                     the name, but it does not run; start it"
+                     the name, but it does not run as a server; start it"
                 )
             }
         } else {

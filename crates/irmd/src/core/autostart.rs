@@ -10,6 +10,7 @@ use o7s::{Error, ErrorKind};
 
 use super::{
     Child, ChildRole, Context, Core, Program, limits,
+    request::{Key, What},
     timer::{Timer, TimerKey},
 };
 
@@ -43,17 +44,59 @@ impl Core {
         if entry.queue.is_empty() {
             return;
         }
-        let alive = entry
-            .processes
-            .iter()
-            .any(|pid| self.processes.contains_key(pid));
-        if alive {
+        if self.is_served(name) {
             return;
         }
-        if entry.programs.is_empty() {
+        let bound = !entry.programs.is_empty()
+            || entry
+                .processes
+                .iter()
+                .any(|pid| self.processes.contains_key(pid));
+        if !bound {
             self.refuse_queue(cx, name, &nobody_bound(name));
         } else if !entry.autos.is_empty() {
             self.start_program(cx, name);
+        } else {
+            self.await_arrival(cx, name);
+        }
+    }
+
+    /// A bound program may be on its way to its first accept: gives it some time.
+    fn await_arrival(&mut self, cx: &mut dyn Context, name: &str) {
+        let Some(entry) = self.names.get(name) else {
+            return;
+        };
+        let at = cx.now() + limits::ARRIVAL;
+        for key in &entry.queue {
+            if let Some(request) = self.requests.get_mut(key)
+                && let What::Alloc(alloc) = &mut request.what
+                && alloc.arrival.is_none()
+            {
+                alloc.arrival = Some(self.timers.arm(at, Timer::Arrival(*key)));
+            }
+        }
+    }
+
+    /// Nobody had turned up to serve a request in time, unless somebody has.
+    pub(super) fn arrival_expired(&mut self, cx: &mut dyn Context, key: Key) {
+        let Some(alloc) = self.alloc_mut(key) else {
+            return;
+        };
+        alloc.arrival = None;
+        let name = alloc.name.clone();
+        let waits = self
+            .names
+            .get(&name)
+            .is_some_and(|entry| entry.queue.contains(&key));
+        if waits && !self.is_served(&name) {
+            let error = Error::new(
+                ErrorKind::Ipcp,
+                format!(
+                    "nobody accepts flows for {name:?}: a program is bound to the name, but none \
+                     of its processes is a server; start one"
+                ),
+            );
+            self.answer(cx, key, Err(error));
         }
     }
 

@@ -209,6 +209,9 @@ impl Core {
             ));
         }
         self.ensure_name(peer, name)?;
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.serves = true;
+        }
         self.bind(cx, pid, name);
         Ok(())
     }

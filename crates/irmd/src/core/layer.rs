@@ -153,10 +153,7 @@ impl Core {
             ),
             Some(entry) => {
                 // A bound program may be started by hand while the request waits.
-                let others = entry
-                    .processes
-                    .iter()
-                    .any(|pid| self.processes.contains_key(pid));
+                let others = self.is_served(&name);
                 if !entry.programs.is_empty() && !others && self.settings.direct {
                     self.enqueue(cx, key);
                     return;

@@ -27,6 +27,9 @@ pub const ENDS_PER_NOTICE: usize = 4_096;
 
 /// Flow allocation without a time-out of its own.
 pub const ALLOC: Duration = Duration::from_secs(20);
+/// How long a request waits for a server to turn up when a program is bound to the name, but none
+/// of its processes serves and none can be started. A server that is known may take longer.
+pub const ARRIVAL: Duration = Duration::from_secs(2);
 /// Answer of an IPCP to a query.
 pub const QUERY: Duration = Duration::from_millis(200);
 /// Answer of an IPCP to anything else.

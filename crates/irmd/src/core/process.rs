@@ -20,6 +20,9 @@ pub(super) struct Process {
     pub instance: u64,
     /// The connection that lives as long as the process, and takes notifications.
     pub announce: ConnId,
+    /// It has called accept, or was bound by its pid: a server, not merely a client of the same
+    /// program.
+    pub serves: bool,
     /// Names it is bound to.
     pub names: BTreeSet<String>,
     /// Its flow ends.
@@ -89,6 +92,7 @@ impl Core {
                 program: hello.program.clone(),
                 instance: hello.instance,
                 announce: conn,
+                serves: false,
                 names: BTreeSet::new(),
                 ends: BTreeSet::new(),
                 accepts: BTreeSet::new(),

@@ -49,6 +49,8 @@ pub(super) struct Alloc {
     pub qos: Qos,
     pub limit: Duration,
     pub route: Route,
+    /// When a request that waits for a server to turn up is refused.
+    pub arrival: Option<TimerKey>,
 }
 
 /// How far an allocation has come.

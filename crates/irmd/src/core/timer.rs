@@ -9,6 +9,8 @@ use super::{Context, Core, request::Key};
 pub(super) enum Timer {
     /// The time limit of a request.
     Request(Key),
+    /// A server for the destination of a request had long enough to turn up.
+    Arrival(Key),
     /// The IPCPs had long enough to answer the queries for a request.
     Queries(Key),
     /// An IPCP had long enough to come up.
@@ -74,6 +76,7 @@ impl Core {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Request(key) => self.request_expired(cx, key),
+                Timer::Arrival(key) => self.arrival_expired(cx, key),
                 Timer::Queries(key) => self.queries_expired(cx, key),
                 Timer::IpcpBoot(pid) => self.ipcp_boot_expired(cx, pid),
                 Timer::IpcpCall(pid, call) => self.ipcp_call_expired(cx, pid, call),

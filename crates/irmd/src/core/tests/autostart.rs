@@ -100,16 +100,59 @@ fn forgetting_the_name_ends_the_starts() {
 }
 
 #[test]
-fn a_bound_process_that_runs_is_enough() {
+fn a_server_that_runs_is_enough() {
     let mut lab = Lab::new();
     let manager = lab.manager();
     lab.call(manager, program_body("/usr/bin/srv", "n", true))
         .unwrap();
-    lab.process(10, "srv");
+    let server = lab.process(10, "srv");
+    assert!(
+        lab.call(server, accept_body(Some(Duration::ZERO))).is_err(),
+        "nothing waits"
+    );
     let client = lab.process(11, "c");
     lab.start(client, alloc_body("n"));
     assert!(lab.fake.started.is_empty());
     // When it dies, one is started.
     lab.core.process_exited(&mut lab.fake, 10, 10);
     assert_eq!(lab.fake.started.len(), 1);
+}
+
+#[test]
+fn a_client_of_the_same_program_is_no_server() {
+    let mut lab = Lab::new();
+    let manager = lab.manager();
+    lab.call(manager, program_body("/usr/bin/srv", "n", true))
+        .unwrap();
+    let client = lab.process(10, "srv");
+    lab.start(client, alloc_body("n"));
+    assert_eq!(lab.fake.started.len(), 1);
+}
+
+#[test]
+fn a_request_waits_a_little_for_a_server_to_turn_up() {
+    let mut lab = Lab::new();
+    let manager = lab.manager();
+    lab.call(manager, program_body("/usr/bin/srv", "n", false))
+        .unwrap();
+    let client = lab.process(10, "srv");
+    let alloc = lab.start(client, alloc_body("n"));
+    lab.advance(limits::ARRIVAL - Duration::from_nanos(1));
+    assert!(lab.answer(client, alloc).is_none());
+    lab.advance(Duration::from_nanos(1));
+    let error = lab.outcome(client, alloc).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Ipcp);
+    assert!(error.to_string().contains("start one"), "{error}");
+
+    let alloc = lab.start(client, alloc_body("n"));
+    let server = lab.process(11, "srv");
+    let accept = lab.start(server, accept_body(None));
+    lab.flow(server, accept);
+    lab.flow(client, alloc);
+    assert_eq!(lab.core.timers.len(), 0);
+
+    // A server that is known may take longer.
+    let alloc = lab.start(client, alloc_body("n"));
+    lab.advance(limits::ARRIVAL * 2);
+    assert!(lab.answer(client, alloc).is_none());
 }
