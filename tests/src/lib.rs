@@ -42,7 +42,7 @@ impl TestNode {
         Self::set_up(
             arguments
                 .iter()
-                .fold(builder, |builder, argument| builder.arg(argument)),
+                .fold(builder, |builder, word| builder.arg(*word)),
         )
     }
 
