@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use o7s::{ErrorKind, Flow, FlowFlags, FlowState, FrctFlags, QosSpec};
+use o7s::{ErrorKind, Flow, FlowFlags, FlowState, FrctFlags, Listener, QosSpec};
 use o7s_tests::TestNode;
 
 /// A node, and a flow with both its ends here: client and server.
@@ -513,6 +513,42 @@ fn a_request_given_up_loses_no_flow() {
     }
     drop(node.start_alloc("here", QosSpec::RAW, None).unwrap());
     assert_eq!(test.irm().status().unwrap().pending, 0);
+}
+
+#[test]
+fn a_listener_is_readable_while_a_flow_is_here() {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let test = TestNode::start();
+    test.serve_here("here");
+    let node = test.node();
+    let listener = Listener::new(&node).unwrap();
+    let ready = |wait: i64| {
+        let timeout = Timespec {
+            tv_sec: wait,
+            tv_nsec: 0,
+        };
+        poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&timeout)).unwrap() == 1
+    };
+    assert_eq!(kind(listener.try_accept()), ErrorKind::WouldBlock);
+    assert!(!ready(0));
+    for round in 0..50_u8 {
+        let client = node.alloc("here", QosSpec::RAW, None).unwrap();
+        assert!(ready(10));
+        let server = listener.try_accept().unwrap();
+        client.write(&[round]).unwrap();
+        assert_eq!(server.read_packet().unwrap(), [round]);
+        assert!(!ready(0));
+    }
+    let soon = Instant::now() + Duration::from_millis(5);
+    assert_eq!(kind(listener.accept_until(Some(soon))), ErrorKind::TimedOut);
+    // A flow that nobody took is left to the next accept.
+    let client = node.alloc("here", QosSpec::RAW, None).unwrap();
+    assert!(ready(10));
+    drop(listener);
+    let again = Listener::new(&node).unwrap();
+    let server = again.accept_until(None).unwrap();
+    client.write(b"kept").unwrap();
+    assert_eq!(server.read_packet().unwrap(), b"kept");
 }
 
 #[test]

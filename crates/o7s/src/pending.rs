@@ -114,8 +114,17 @@ impl Pending {
     /// # Errors
     /// The request failed and is over.
     pub fn try_finish(&mut self) -> Result<Option<Flow>> {
+        self.try_flow(|_| ())
+    }
+
+    /// [`Pending::try_finish`]; `release` is called with the connection before that goes back to
+    /// its pool.
+    pub(crate) fn try_flow(
+        &mut self,
+        release: impl FnOnce(BorrowedFd<'_>),
+    ) -> Result<Option<Flow>> {
         match &self.state {
-            State::Waiting { .. } => Ok(self.try_link(|_| ())?.map(Flow::from_link)),
+            State::Waiting { .. } => Ok(self.try_link(release)?.map(Flow::from_link)),
             _ => self.take_ready().map(Some),
         }
     }
@@ -130,8 +139,7 @@ impl Pending {
         }
     }
 
-    /// The flow's link if it is there, for a flow object that exists already. `release` is called
-    /// with the connection before that goes back to its pool.
+    /// [`Pending::try_flow`] for a flow object that exists already.
     pub(crate) fn try_link(
         &mut self,
         release: impl FnOnce(BorrowedFd<'_>),
