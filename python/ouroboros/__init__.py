@@ -1,0 +1,27 @@
+"""Ouroboros: allocate flows to names, read and write messages.
+
+ouroboros.dev
+    Flows: flow_alloc, flow_accept, flow_join, Flow.
+ouroboros.event
+    Waiting for many flows: FlowSet, FEventQueue.
+ouroboros.qos
+    Quality of service: QoSSpec.
+ouroboros.errors
+    All exceptions.
+ouroboros.Node
+    A private daemon for the length of a with-statement.
+
+Log messages go to the logger 'ouroboros'.
+"""
+
+import logging as _logging
+
+from .errors import OuroborosError
+from .node import Node
+
+__all__ = ["Node", "OuroborosError", "__version__"]
+
+#: Version of this package. Its first two numbers are those of the interface it offers.
+__version__ = "0.23.100"
+
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())

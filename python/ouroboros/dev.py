@@ -1,0 +1,287 @@
+"""Flows: allocate them to names, accept them, read and write messages.
+
+>>> from ouroboros.dev import *
+>>> with flow_alloc("oecho") as f:                      # doctest: +SKIP
+...     f.writeline("Hello, PyOuroboros!")
+...     print(f.readline())
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import warnings
+from collections.abc import Iterator
+from enum import IntFlag
+from types import TracebackType
+from typing import Any, Final, NamedTuple, NoReturn, Optional, Union
+
+from . import _native
+from .errors import (
+    FlowAllocatedException,
+    FlowDeallocWarning,
+    FlowDownException,
+    FlowEventError,
+    FlowException,
+    FlowNotAllocatedException,
+    FlowNotSupportedError,
+    FlowPeerException,
+    FlowPermissionException,
+    OuroborosError,
+)
+from .qos import BILLION, DEFAULT_PEER_TIMEOUT, MILLION, UINT32_MAX, QoSSpec
+
+__all__ = [
+    "BILLION",
+    "DEFAULT_PEER_TIMEOUT",
+    "FRCT_LINGER",
+    "FRCT_RESCNTL",
+    "FRCT_RETRANSMIT",
+    "MILLION",
+    "UINT32_MAX",
+    "FEventQueue",
+    "FEventType",
+    "Flow",
+    "FlowAllocatedException",
+    "FlowDeallocWarning",
+    "FlowDownException",
+    "FlowEventError",
+    "FlowException",
+    "FlowNotAllocatedException",
+    "FlowPermissionException",
+    "FlowProperties",
+    "FlowSet",
+    "IntFlag",
+    "Optional",
+    "QoSSpec",
+    "errno",
+    "flow_accept",
+    "flow_alloc",
+    "flow_join",
+]
+
+FRCT_RETRANSMIT: Final = 1
+FRCT_RESCNTL: Final = 2
+FRCT_LINGER: Final = 4
+
+_RAW: Final = QoSSpec.raw()
+
+
+class FlowProperties(IntFlag):
+    """Flags of a flow. One of ReadOnly, WriteOnly, ReadWrite is part of every value."""
+
+    ReadOnly = 0
+    WriteOnly = 0o1
+    ReadWrite = 0o2
+    Down = 0o4
+    NonBlockingRead = 0o1000
+    NonBlockingWrite = 0o2000
+    NonBlocking = 0o3000
+    NoPartialRead = 0o10000
+    NoPartialWrite = 0o20000
+
+
+class FlowStats(NamedTuple):
+    """Counters of a flow."""
+
+    packets_read: int
+    bytes_read: int
+    packets_written: int
+    bytes_written: int
+    rx_queue: int
+    tx_queue: int
+
+
+class Flow(_native.Flow):
+    """A flow: messages to and from a program that was found by its name.
+
+    Get one from flow_alloc(), flow_accept() or flow_join(), or make an unallocated one with Flow()
+    and call its alloc(), accept() or join(). After dealloc() it can be allocated again. All calls
+    may be made from any thread.
+    """
+
+    def alloc(
+        self, dst: str, qos: Optional[QoSSpec] = None, timeo: Optional[float] = None
+    ) -> QoSSpec:
+        """Allocates a flow to the name *dst* and returns the QoS it has got.
+
+        *timeo*: seconds; None = the daemon's limit (20 s). With 0 (or less) the call returns at
+        once; a flow that is not ready then is pending: I/O raises FlowNotAllocatedException with
+        errno EINPROGRESS, and the event FlowAlloc (or FlowDealloc, when it failed) tells the
+        outcome.
+        """
+        asked = _RAW if qos is None else qos
+        if not isinstance(asked, QoSSpec):
+            raise TypeError(f"qos must be a QoSSpec or None, not {type(qos).__name__}")
+        request = asked._request()
+        return QoSSpec._from_fields(self._alloc(dst, request, timeo) or request)
+
+    def accept(self, timeo: Optional[float] = None) -> QoSSpec:
+        """Waits for a flow to a name that this process is bound to; returns the flow's QoS.
+
+        *timeo*: seconds; None = for ever, 0 (or less) = only what waits already. Raises
+        TimeoutError when it passes.
+        """
+        fields = self._accept(timeo)
+        assert fields is not None  # Only alloc and join can be pending.
+        return QoSSpec._from_fields(fields)
+
+    def join(
+        self,
+        dst: str,
+        qos: Union[QoSSpec, float, None] = None,
+        timeo: Optional[float] = None,
+    ) -> None:
+        """Joins the broadcast layer *dst*.
+
+        The QoS of such a flow is fixed: *qos* is accepted and not used, except that encryption
+        raises an error. A number in second place is the time limit.
+        """
+        if isinstance(qos, QoSSpec):
+            if qos.cypher_s > 0:
+                raise FlowNotSupportedError(
+                    errno.ENOTSUP,
+                    f"cannot join {dst!r} with cypher_s={qos.cypher_s}: flows of broadcast layers "
+                    "are not encrypted end to end; leave cypher_s out",
+                )
+        elif qos is not None:
+            if timeo is not None:
+                raise TypeError("join() got two time limits, in second and in third place")
+            timeo = qos
+        self._join(dst, timeo)
+
+    def dealloc(self) -> None:
+        """Deallocates the flow.
+
+        The Flow is unallocated afterwards in every case. Raises FlowDeallocWarning when it was not
+        allocated or the daemon could not be told; close() does the same in silence.
+        """
+        try:
+            self._dealloc()
+        except OuroborosError as error:
+            raise FlowDeallocWarning(error.errno, error.strerror) from None
+
+    def close(self) -> None:
+        """Deallocates the flow if it is allocated. Never raises."""
+        with contextlib.suppress(OuroborosError):
+            self._dealloc()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the flow is not allocated (nor pending)."""
+        return self.state == "unallocated"
+
+    def get_qos(self) -> QoSSpec:
+        """The QoS of the flow."""
+        return QoSSpec._from_fields(self._qos())
+
+    def set_flags(self, flags: FlowProperties) -> None:
+        """Replaces all flags: give the access mode too, or the flow becomes read-only."""
+        self._set_flags(int(flags))
+
+    def get_flags(self) -> FlowProperties:
+        """The flags."""
+        return FlowProperties(self._flags())
+
+    def setblocking(self, flag: bool) -> None:
+        """Lets reads and writes wait, or not. Other flags stay as they are."""
+        flags = self._flags()
+        bits = int(FlowProperties.NonBlocking)
+        self._set_flags(flags & ~bits if flag else flags | bits)
+
+    def getblocking(self) -> bool:
+        """Whether reads or writes wait."""
+        bits = int(FlowProperties.NonBlocking)
+        return self._flags() & bits != bits
+
+    def settimeout(self, timeo: Optional[float]) -> None:
+        """Sets the time limit of reads and writes in seconds; None = wait for ever."""
+        self.set_rcv_timeout(timeo)
+        self.set_snd_timeout(timeo)
+
+    def gettimeout(self) -> Optional[float]:
+        """The time limit of reads in seconds, or None."""
+        return self.get_rcv_timeout()
+
+    def stats(self) -> FlowStats:
+        """Counters: packets and bytes read and written, packets queued."""
+        return FlowStats(*self._stats())
+
+    readinto = _native.Flow.read_into
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Packets until the flow goes down. A dead peer raises FlowPeerException."""
+        while True:
+            try:
+                packet = self.read()
+            except FlowPeerException:
+                raise
+            except FlowDownException:
+                return
+            yield packet
+
+    def __enter__(self) -> Flow:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cannot pickle a Flow: it belongs to its process")
+
+    def __repr__(self) -> str:
+        state = self.state
+        name = type(self).__name__
+        if state == "unallocated":
+            return f"<{name} unallocated>"
+        qos = "" if state == "pending" else f" {self._qos_text()}"
+        return f"<{name} {state} fd={self.fd} name={self.name!r}{qos}>"
+
+    def _qos_text(self) -> str:
+        try:
+            return repr(self.get_qos())
+        except OuroborosError:
+            return "QoS unknown"
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        # Nothing to say in a forked child: there the parent's flows are unallocated.
+        if not self.closed:
+            _warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+
+def flow_alloc(dst: str, qos: Optional[QoSSpec] = None, timeo: Optional[float] = None) -> Flow:
+    """Allocates a flow to the name *dst*. See Flow.alloc()."""
+    flow = Flow()
+    flow.alloc(dst, qos, timeo)
+    return flow
+
+
+def flow_accept(timeo: Optional[float] = None) -> Flow:
+    """Waits for a flow to a name that this process is bound to. See Flow.accept()."""
+    flow = Flow()
+    flow.accept(timeo)
+    return flow
+
+
+def flow_join(
+    dst: str, qos: Union[QoSSpec, float, None] = None, timeo: Optional[float] = None
+) -> Flow:
+    """Joins the broadcast layer *dst*. See Flow.join()."""
+    flow = Flow()
+    flow.join(dst, qos, timeo)
+    return flow
+
+
+# Known to the daemon before the first call, so that `irm bind process` finds this process. Without
+# a daemon the first call tries again, and says so.
+with contextlib.suppress(OuroborosError):
+    _native.announce()
+
+# At the end: event.py needs Flow. The documented programs import events from here.
+from .event import FEventQueue, FEventType, FlowSet  # noqa: E402

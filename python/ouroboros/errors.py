@@ -1,0 +1,204 @@
+"""Exceptions. All are OSErrors: ``errno`` is the number, ``strerror`` says what to do.
+
+Numbers from 1000 are Ouroboros' own; ``ERRNO_NAMES`` has their names.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+
+__all__ = [
+    "EAUTH",
+    "ECRYPT",
+    "EFLOWDOWN",
+    "EFLOWPEER",
+    "EIPCP",
+    "EIPCPSTATE",
+    "EIPCPTYPE",
+    "EIRMD",
+    "ENAME",
+    "ENOTALLOC",
+    "ERRNO_NAMES",
+    "DaemonError",
+    "FlowAllocTimeout",
+    "FlowAllocatedException",
+    "FlowAuthError",
+    "FlowCryptError",
+    "FlowDeallocWarning",
+    "FlowDownException",
+    "FlowEventError",
+    "FlowEventTimeout",
+    "FlowException",
+    "FlowMemoryError",
+    "FlowNameError",
+    "FlowNotAllocatedException",
+    "FlowNotSupportedError",
+    "FlowPeerException",
+    "FlowPermissionException",
+    "FlowTimeout",
+    "FlowValueError",
+    "FlowWouldBlock",
+    "IrmError",
+    "NodeError",
+    "OuroborosError",
+]
+
+ENOTALLOC = 1000
+EIPCPTYPE = 1001
+EIRMD = 1002
+EIPCP = 1003
+EIPCPSTATE = 1004
+EFLOWDOWN = 1005
+EFLOWPEER = 1006
+ENAME = 1007
+ECRYPT = 1008
+EAUTH = 1009
+
+#: Names of the numbers that the operating system does not know.
+ERRNO_NAMES = {
+    ENOTALLOC: "ENOTALLOC",
+    EIPCPTYPE: "EIPCPTYPE",
+    EIRMD: "EIRMD",
+    EIPCP: "EIPCP",
+    EIPCPSTATE: "EIPCPSTATE",
+    EFLOWDOWN: "EFLOWDOWN",
+    EFLOWPEER: "EFLOWPEER",
+    ENAME: "ENAME",
+    ECRYPT: "ECRYPT",
+    EAUTH: "EAUTH",
+}
+
+
+class OuroborosError(OSError):
+    """Base of all exceptions of this package."""
+
+
+class FlowException(OuroborosError):
+    """A flow could not be allocated, or a call on it failed."""
+
+
+class FlowAllocatedException(OuroborosError):
+    """The Flow object is allocated already (EISCONN)."""
+
+
+class FlowNotAllocatedException(OuroborosError):
+    """The flow is not allocated (ENOTALLOC), or not yet (EINPROGRESS)."""
+
+
+class FlowDownException(OuroborosError, ConnectionError):
+    """The flow is down: the other end deallocated it, or it was taken down (EFLOWDOWN)."""
+
+
+class FlowPeerException(FlowDownException):
+    """The program at the other end died or is silent (EFLOWPEER)."""
+
+
+class FlowPermissionException(OuroborosError, PermissionError):
+    """The flow, or the daemon, does not allow it (EPERM)."""
+
+
+class FlowTimeout(OuroborosError, TimeoutError):
+    """A time limit passed (ETIMEDOUT)."""
+
+
+class FlowAllocTimeout(FlowException, FlowTimeout):
+    """Nobody answered within the daemon's limit for allocations."""
+
+
+class FlowWouldBlock(OuroborosError, BlockingIOError):
+    """The flow does not wait, and the call would have to (EAGAIN)."""
+
+
+class FlowValueError(OuroborosError, ValueError):
+    """An argument is not valid (EINVAL)."""
+
+
+class FlowMemoryError(OuroborosError, MemoryError):
+    """No memory, or a table is full (ENOMEM)."""
+
+
+class FlowNameError(FlowException):
+    """The name is not known (ENAME)."""
+
+
+class FlowCryptError(FlowException):
+    """Encryption could not be had as asked (ECRYPT)."""
+
+
+class FlowAuthError(FlowException):
+    """Authentication failed (EAUTH)."""
+
+
+class FlowNotSupportedError(FlowException):
+    """What was asked is not available (ENOTSUP)."""
+
+
+class DaemonError(FlowException, ConnectionError):
+    """No contact with the irmd (EIRMD)."""
+
+
+class FlowEventError(OuroborosError):
+    """A flow set or an event queue could not do it; also: no event is left."""
+
+
+class FlowEventTimeout(FlowEventError, FlowTimeout):
+    """No event within the time limit."""
+
+
+class FlowDeallocWarning(OuroborosError, Warning):
+    """Raised by ``Flow.dealloc()`` when there was nothing to deallocate, or telling it failed.
+
+    The Flow is unallocated in every case. ``Flow.close()`` does the same in silence.
+    """
+
+
+class IrmError(OuroborosError):
+    """A management call failed."""
+
+
+class NodeError(OuroborosError):
+    """The embedded node could not be started."""
+
+
+# Exception classes by number, whatever was being done.
+_BY_ERRNO: dict[int, type[OuroborosError]] = {
+    _errno.EPERM: FlowPermissionException,
+    _errno.EACCES: FlowPermissionException,
+    _errno.EAGAIN: FlowWouldBlock,
+    _errno.ENOMEM: FlowMemoryError,
+    _errno.EINVAL: FlowValueError,
+    _errno.EBADF: FlowNotAllocatedException,
+    _errno.EINPROGRESS: FlowNotAllocatedException,
+    _errno.EISCONN: FlowAllocatedException,
+    _errno.ENOTSUP: FlowNotSupportedError,
+    _errno.ETIMEDOUT: FlowTimeout,
+    ENOTALLOC: FlowNotAllocatedException,
+    EIRMD: DaemonError,
+    EFLOWDOWN: FlowDownException,
+    EFLOWPEER: FlowPeerException,
+    ENAME: FlowNameError,
+    ECRYPT: FlowCryptError,
+    EAUTH: FlowAuthError,
+}
+
+# What differs with what was being done; the last column holds for all other numbers.
+_BY_DOING: dict[str, tuple[dict[int, type[OuroborosError]], type[OuroborosError] | None]] = {
+    "alloc": ({}, None),
+    "alloc-unlimited": ({_errno.ETIMEDOUT: FlowAllocTimeout}, None),
+    "io": ({}, None),
+    "set": ({EIRMD: DaemonError}, FlowEventError),
+    "wait": (
+        {_errno.ETIMEDOUT: FlowEventTimeout, _errno.EINVAL: FlowValueError, EIRMD: DaemonError},
+        FlowEventError,
+    ),
+    "manage": ({EIRMD: DaemonError}, IrmError),
+}
+
+
+def error_for(number: int, message: str, doing: str) -> OuroborosError:
+    """The exception for an error number of the library. *doing* says what was being done."""
+    special, fallback = _BY_DOING[doing]
+    kind = special.get(number)
+    if kind is None:
+        kind = fallback or _BY_ERRNO.get(number, FlowException)
+    return kind(number, message)

@@ -1,0 +1,61 @@
+"""Types: mypy --strict, stubs against the extension module, programs that use them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ouroboros
+
+pytest.importorskip("mypy")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*command, **kwargs):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, check=False, **kwargs
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_stubs_match_the_extension_module(tmp_path):
+    run("-m", "mypy.stubtest", "ouroboros", cwd=tmp_path)
+
+
+def test_package_is_strictly_typed():
+    run("-m", "mypy", "--config-file", ROOT / "pyproject.toml", cwd=ROOT)
+
+
+def test_user_programs_are_checked(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from ouroboros.dev import *\n"
+        "from ouroboros.event import FEvent\n"
+        "f: Flow = flow_alloc('x', QoSSpec(loss=1, cypher_s=0), 1.0)\n"
+        "data: bytes = f.read()\n"
+        "text: str = f.readline(5)\n"
+        "written: int = f.write(memoryview(data), 3) + f.writeline(text)\n"
+        "limit: Optional[float] = f.get_rcv_timeout()\n"
+        "fq = FEventQueue()\n"
+        "with FlowSet([f]) as fset:\n"
+        "    fset.wait(fq, timeo=1)\n"
+        "while ev := fq.next():\n"
+        "    g, t = ev\n"
+        "    line: str = g.readline()\n"
+        "    same: bool = t == FEventType.FlowPkt\n"
+        "for g, t in fq:\n"
+        "    g.dealloc()\n"
+    )
+    run("-m", "mypy", "--strict", "--python-version", "3.10", program, cwd=tmp_path)
+
+
+def test_package_says_that_it_is_typed():
+    assert (Path(ouroboros.__file__).parent / "py.typed").exists()
+
+
+def test_version():
+    major, minor, *_ = ouroboros.__version__.split(".")
+    # Programs written for PyOuroboros 0.23 look at these two.
+    assert (major, minor) == ("0", "23")
