@@ -47,8 +47,8 @@ test-python: $(VENV)/.installed $(VENV)/.tools ## Python tests against the insta
 lint: $(VENV)/.installed $(VENV)/.tools ## format, clippy, ruff, mypy, stubs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features o7s/tokio -- -D warnings
-	$(BIN)/ruff format --check python examples
-	$(BIN)/ruff check python examples
+	$(BIN)/ruff format --check python examples benches/python
+	$(BIN)/ruff check python examples benches/python
 	$(BIN)/mypy --strict -p ouroboros
 	$(BIN)/python -m mypy.stubtest ouroboros
 

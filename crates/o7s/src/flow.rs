@@ -247,9 +247,13 @@ impl Flow {
     }
 
     fn reading<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-        let first = attempt();
-        if !would_block(&first) || self.has_flags(FlowFlags::NON_BLOCKING_READ) {
-            return first;
+        let nonblocking = self.has_flags(FlowFlags::NON_BLOCKING_READ);
+        // An attempt that would only find out what can be seen without the lock is left out.
+        if nonblocking || self.inner.link()?.is_readable() {
+            let first = attempt();
+            if nonblocking || !would_block(&first) {
+                return first;
+            }
         }
         let deadline = deadline(&self.inner.read_timeout);
         loop {

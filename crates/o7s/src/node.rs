@@ -66,6 +66,9 @@ impl Node {
     }
 
     /// The node for a runtime directory. Nothing is contacted yet.
+    ///
+    /// The process is known to that daemon, and bound to names there, as long as some clone of the
+    /// node or a flow of it lives; the current node is held by the library.
     #[must_use]
     pub fn at(dir: RuntimeDir) -> Self {
         process().node(dir)

@@ -126,7 +126,9 @@ impl FlowSet {
         lock(&self.inner.members).insert(flow.fd(), flow.clone());
         let member = slot.insert(Member::new(self.inner.clone(), settled));
         member.start(inner);
-        member.mark_ready(inner, None);
+        if member.has_news(inner) {
+            member.mark_ready(inner, None);
+        }
         Ok(())
     }
 
@@ -310,13 +312,26 @@ impl Member {
         }
     }
 
-    /// Takes the state at the moment of joining: later changes are events, but an end that is
-    /// already reached is one too.
+    /// Takes the state at the moment of joining and arms the doorbell: later changes are events,
+    /// but an end that is already reached is one too.
     fn start(&mut self, flow: &FlowInner) {
         if let Ok(link) = flow.link() {
+            let _ = link.reader.arm_bell(|| false);
             self.reported = Some(link.arrivals().1);
             self.down_epoch = link.state.peer().down_epoch;
             self.down = false;
+        }
+    }
+
+    /// Whether a flow that has just joined has something to report.
+    fn has_news(&self, flow: &Arc<FlowInner>) -> bool {
+        match flow.link() {
+            Ok(link) => {
+                let (arrived, read) = link.arrivals();
+                arrived != read || link.why_ended().is_some()
+            }
+            // Its request may have been answered before anybody listened for the set.
+            Err(_) => true,
         }
     }
 
