@@ -57,7 +57,9 @@ def serve(kind: str, what: str, count: int) -> None:
             time.sleep(0)
 
 
-def connect(node: ouroboros.Node, kind: str, what: str, count: int) -> tuple[Flow | socket.socket, subprocess.Popen[bytes]]:
+def connect(
+    node: ouroboros.Node, kind: str, what: str, count: int
+) -> tuple[Flow | socket.socket, subprocess.Popen[bytes]]:
     """Start the other end and connect to it."""
     command = [sys.executable, __file__, kind, what, str(count)]
     if kind == "flow":
