@@ -32,5 +32,6 @@ setup(
         program("irm", "tools"),
         program("oecho", "tools"),
         program("oping", "tools"),
+        program("o7s-relay", "relay"),
     ],
 )

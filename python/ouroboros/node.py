@@ -66,7 +66,7 @@ def find_program(name: str) -> Path:
     Looked for in $OUROBOROS_<NAME>, beside the Python interpreter (virtual environments), in the
     directories of installed scripts, and on the PATH.
     """
-    variable = f"OUROBOROS_{name.upper()}"
+    variable = f"OUROBOROS_{name.upper().replace('-', '_')}"
     chosen = os.environ.get(variable)
     if chosen:
         if os.access(chosen, os.X_OK):
@@ -104,6 +104,11 @@ class Node:
         How long the daemon may take to start and to stop, seconds.
     """
 
+    # What the daemon's command begins with, and whether this process uses the daemon: a testbed's
+    # nodes run elsewhere.
+    _prefix: tuple[str, ...] = ()
+    _adopted = True
+
     def __init__(self, *, log_level: Optional[str] = None, timeout: float = 20.0) -> None:
         self._log_level = log_level
         self._timeout = timeout
@@ -133,6 +138,9 @@ class Node:
         except BaseException:
             self._end()
             raise
+        if not self._adopted:
+            self._irm = _native.Irm(self._dir)
+            return self
         self._outside = _native.Irm.current()
         self._before = os.environ.get(_ENVIRONMENT)
         os.environ[_ENVIRONMENT] = str(self._dir)
@@ -148,6 +156,7 @@ class Node:
 
     def _spawn(self, irmd: Path) -> None:
         command = [
+            *self._prefix,
             str(irmd),
             "--runtime-dir",
             str(self.dir),
@@ -221,6 +230,8 @@ class Node:
         """Ends the daemon and its IPCPs and removes the directory. A second call does nothing."""
         if self._dir is None:
             return
+        if self._irm is not None and not self._adopted:
+            self._irm = None
         if self._irm is not None:
             self._irm = None
             if self._before is None:
