@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
 PY_SOURCES   := $(shell find python/ouroboros -name '*.py' -o -name '*.pyi') pyproject.toml setup.py
 
-.PHONY: help demo test test-rust test-model test-python lint bench fuzz clean
+.PHONY: help demo test test-rust test-model test-python lint bench docs fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ bench: $(VENV)/.installed ## this library beside what one would pick instead
 	$(CARGO) build --quiet --release --package o7s-bench --package o7s-irmd --package o7s-ipcpd
 	$(CARGO_TARGET_DIR)/release/o7s-bench
 	$(BIN)/python benches/python/bench.py
+
+docs: $(VENV)/.installed $(VENV)/.tools ## reference of the Python package, as HTML in build/reference
+	$(BIN)/python docs/reference/build.py
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain
 	for target in $$(cd fuzz && ls fuzz_targets | sed 's/\.rs$$//'); do \
