@@ -113,8 +113,13 @@ fn flows_go_on_without_their_daemon_and_a_new_one_starts_in_its_place() {
     client.write(b"new").unwrap();
     assert_eq!(second.read_packet().unwrap(), b"new");
 
+    // The old flow has the id of the new one; its end concerns nobody but its peer.
+    assert_eq!(flow.id(), client.id());
     flow.dealloc().unwrap();
     assert_eq!(server.line(), "echoed 1001");
+    assert_eq!(again.irm().status().unwrap().flows, 1);
+    client.write(b"on").unwrap();
+    assert_eq!(second.read_packet().unwrap(), b"on");
 }
 
 #[test]

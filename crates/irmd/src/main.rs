@@ -12,7 +12,10 @@ use o7s_irmd::{
     instance::{self, Instance},
     world::Children,
 };
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    rand::{GetRandomFlags, getrandom},
+};
 
 /// The release of Ouroboros whose interfaces this daemon serves.
 const COMPATIBLE: &str = "0.23.0";
@@ -96,6 +99,7 @@ fn run(args: &Args, (ready, die_with): Passed) -> Result<()> {
     let outcome = driver::run(Daemon {
         settings: Settings {
             pid,
+            instance: random()?,
             trust: Trust {
                 owner: rustix::process::geteuid().as_raw(),
             },
@@ -122,4 +126,11 @@ fn run(args: &Args, (ready, die_with): Passed) -> Result<()> {
         })?;
     }
     outcome
+}
+
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|error| Error::system("get a random number", &error.into()))?;
+    Ok(u64::from_ne_bytes(bytes))
 }

@@ -71,8 +71,7 @@ impl FlowInner {
     /// Makes the flow allocated.
     pub(crate) fn install(self: &Arc<Self>, link: Link) {
         link.bell.attach(link.slot, Arc::downgrade(self));
-        self.node
-            .enter((link.end.flow_id, link.end.side), Arc::downgrade(self));
+        self.node.enter(link.daemon, link.end, Arc::downgrade(self));
         let _ = self.link.set(link);
     }
 
@@ -166,7 +165,7 @@ impl FlowInner {
             link.state.close();
             link.bell.detach(link.slot);
             self.kick(link);
-            self.node.tell_dealloc(link.end);
+            self.node.tell_dealloc(link.daemon, link.end);
         }
         process().give_number(self.number);
         true

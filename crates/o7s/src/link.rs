@@ -23,6 +23,8 @@ use crate::{
 /// An open end.
 pub(crate) struct Link {
     pub(crate) node: Node,
+    /// Random number of the daemon that made the flow.
+    pub(crate) daemon: u64,
     pub(crate) end: FlowEnd,
     pub(crate) name: String,
     pub(crate) peer_pid: i32,
@@ -91,6 +93,7 @@ pub struct FlowStats {
 impl Link {
     pub(crate) fn new(
         node: Node,
+        daemon: u64,
         info: &FlowInfo,
         qos: QosSpec,
         endpoint: Endpoint,
@@ -103,6 +106,7 @@ impl Link {
         }));
         Self {
             node,
+            daemon,
             end: end_of(info),
             name: info.name.clone(),
             peer_pid: info.peer_pid,
@@ -187,6 +191,37 @@ impl Link {
         rx.bytes += bytes as u64;
         // A ring that breaks after the first packets says so at the next read.
         if packets.len() == before {
+            received.map(drop).map_err(broken)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// [`Link::try_read_many`] into one vector, with the lengths of the packets.
+    pub(crate) fn try_read_appended(
+        &self,
+        max: usize,
+        bytes: &mut Vec<u8>,
+        lengths: &mut Vec<usize>,
+    ) -> Result<()> {
+        let mut rx = lock(&self.rx);
+        rx.end_mark = false;
+        let left = self.front(&mut rx)?;
+        let (before, mut rest) = (bytes.len(), max);
+        if max > 0 && (rx.offset > 0 || !rx.stash.is_empty()) {
+            bytes.extend_from_slice(&rx.take(left));
+            lengths.push(left);
+            rest -= 1;
+        }
+        self.note_left(&rx);
+        let received = rx.receiver.recv_many(rest, |packet| {
+            let start = bytes.len();
+            packet.append_to(bytes);
+            lengths.push(bytes.len() - start);
+        });
+        rx.bytes += (bytes.len() - before) as u64;
+        // A ring that breaks after the first packets says so at the next read.
+        if lengths.is_empty() {
             received.map(drop).map_err(broken)
         } else {
             Ok(())

@@ -40,7 +40,7 @@ pub(crate) struct NodeInner {
     backlog: Mutex<VecDeque<Flow>>,
     bells: Mutex<HashMap<BellKey, Arc<PeerBell>>>,
     /// Ends of this process by flow id and side, for the daemon's notifications.
-    ends: Mutex<HashMap<(u64, u32), Weak<FlowInner>>>,
+    ends: Mutex<HashMap<EndKey, Weak<FlowInner>>>,
 }
 
 /// The process connection.
@@ -49,8 +49,10 @@ struct Announced {
     token: Option<u64>,
 }
 
-/// A doorbell of the daemon with this pid: its id and our side.
-type BellKey = (i32, u64, u32);
+/// A doorbell of a daemon: the daemon's random number, the doorbell's id, our side.
+type BellKey = (u64, u64, u32);
+/// An end of a flow of a daemon: the daemon's random number, the flow's id, our side.
+type EndKey = (u64, u64, u32);
 
 impl Node {
     /// The node of the free functions: the one last given to [`Node::set_current`], else that of
@@ -249,18 +251,21 @@ impl Node {
     }
 
     /// Opens this process' end of a flow that the daemon granted.
-    pub(crate) fn adopt(&self, info: FlowInfo, fds: Vec<OwnedFd>, daemon: i32) -> Result<Link> {
+    pub(crate) fn adopt(&self, info: FlowInfo, fds: Vec<OwnedFd>, daemon: u64) -> Result<Link> {
         let opened = self.open_end(&info, fds, daemon);
         if opened.is_err() {
-            self.tell_dealloc(FlowEnd {
-                bell_lost: true,
-                ..end_of(&info)
-            });
+            self.tell_dealloc(
+                daemon,
+                FlowEnd {
+                    bell_lost: true,
+                    ..end_of(&info)
+                },
+            );
         }
         opened
     }
 
-    fn open_end(&self, info: &FlowInfo, fds: Vec<OwnedFd>, daemon: i32) -> Result<Link> {
+    fn open_end(&self, info: &FlowInfo, fds: Vec<OwnedFd>, daemon: u64) -> Result<Link> {
         let expected = if info.new_bell { 3 } else { 1 };
         let mut fds = fds.into_iter();
         let (Some(segment), true) = (fds.next(), fds.len() + 1 >= expected) else {
@@ -278,7 +283,7 @@ impl Node {
                 format!("cannot map the flow to {:?}: {error}", info.name),
             )
         })?;
-        Ok(Link::new(self.clone(), info, qos, endpoint, bell))
+        Ok(Link::new(self.clone(), daemon, info, qos, endpoint, bell))
     }
 
     /// The doorbell `key`, opened from its descriptors if it is new.
@@ -305,20 +310,24 @@ impl Node {
     }
 
     /// Lets notifications find a flow's end.
-    pub(crate) fn enter(&self, end: (u64, u32), flow: Weak<FlowInner>) {
-        lock(&self.0.ends).insert(end, flow);
+    pub(crate) fn enter(&self, daemon: u64, end: FlowEnd, flow: Weak<FlowInner>) {
+        lock(&self.0.ends).insert((daemon, end.flow_id, end.side), flow);
     }
 
-    /// Gives a flow's end back to the daemon. Without a daemon there is nobody to tell.
-    pub(crate) fn tell_dealloc(&self, end: FlowEnd) {
-        lock(&self.0.ends).remove(&(end.flow_id, end.side));
+    /// Gives a flow's end back to its daemon. If that is gone, there is nobody to tell.
+    pub(crate) fn tell_dealloc(&self, daemon: u64, end: FlowEnd) {
+        lock(&self.0.ends).remove(&(daemon, end.flow_id, end.side));
         let Ok(mut connection) = self.connection() else {
             return;
         };
-        match connection.call(Body::FlowDealloc(end)) {
-            Err(error) if error.kind() == ErrorKind::Daemon => {}
-            _ => self.give_back(connection),
+        // A new daemon in the same place has other flows under the same ids.
+        if connection.daemon() == daemon {
+            match connection.call(Body::FlowDealloc(end)) {
+                Err(error) if error.kind() == ErrorKind::Daemon => return,
+                _ => {}
+            }
         }
+        self.give_back(connection);
     }
 
     pub(crate) fn check_fork(&self) -> Result<()> {
@@ -355,9 +364,8 @@ impl NodeInner {
                 continue;
             };
             for end in changed.ends {
-                let flow = lock(&self.ends)
-                    .get(&(end.flow_id, end.side))
-                    .and_then(Weak::upgrade);
+                let key = (connection.daemon(), end.flow_id, end.side);
+                let flow = lock(&self.ends).get(&key).and_then(Weak::upgrade);
                 if let Some(flow) = flow {
                     flow.notify(own);
                 }

@@ -177,7 +177,7 @@ impl Pending {
                 "this request for a flow is over",
             ));
         };
-        let daemon = connection.daemon_pid();
+        let daemon = connection.daemon();
         if !matches!(&answer, Err(error) if error.kind() == ErrorKind::Daemon) {
             self.node.give_back(connection);
         }

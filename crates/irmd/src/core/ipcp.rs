@@ -8,8 +8,8 @@ use std::{
 use o7s::{
     DirHash, Error, ErrorKind, Name, Result,
     control::{
-        Body, BootstrapIpcp, ConnectIpcp, CreateIpcp, Empty, EnrollIpcp, Hash, HelloOk, IpcpInfo,
-        IpcpList, IpcpState, IpcpType, LayerInfo, NameRef, Pid, RegName,
+        Body, BootstrapIpcp, ConnectIpcp, CreateIpcp, Empty, EnrollIpcp, Hash, IpcpInfo, IpcpList,
+        IpcpState, IpcpType, LayerInfo, NameRef, Pid, RegName,
     },
 };
 
@@ -524,11 +524,7 @@ impl Core {
     }
 
     fn ipcp_up(&mut self, cx: &mut dyn Context, conn: ConnId, pid: i32, id: u64) {
-        let ok = HelloOk {
-            daemon_pid: self.settings.pid,
-            version: self.settings.version.clone(),
-        };
-        cx.send(conn, id, Body::HelloOk(ok));
+        cx.send(conn, id, Body::HelloOk(self.hello_ok()));
         let Some(ipcp) = self.ipcps.get_mut(&pid) else {
             return;
         };

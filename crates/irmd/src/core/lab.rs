@@ -159,6 +159,7 @@ impl Lab {
         Self {
             core: Core::new(Settings {
                 pid: 1,
+                instance: 1,
                 trust: Trust { owner: OWNER },
                 direct,
                 version: "test".to_owned(),

@@ -46,6 +46,8 @@ use timer::Timers;
 pub struct Settings {
     /// The daemon's pid.
     pub pid: i32,
+    /// Random number that tells this daemon from those before and after it in its directory.
+    pub instance: u64,
     /// Who may do what.
     pub trust: Trust,
     /// Whether two processes of this machine may meet without a layer.
@@ -237,11 +239,7 @@ impl Core {
             (Role::Ipcp { pid }, body) => self.ipcp_message(cx, conn, pid, id, body),
             (Role::New, Body::Hello(hello)) => match self.hello(cx, conn, &hello) {
                 Ok(()) => {
-                    let ok = HelloOk {
-                        daemon_pid: self.settings.pid,
-                        version: self.settings.version.clone(),
-                    };
-                    cx.send(conn, id, Body::HelloOk(ok));
+                    cx.send(conn, id, Body::HelloOk(self.hello_ok()));
                 }
                 Err(error) => {
                     self.fail(cx, conn, id, &error);
@@ -332,6 +330,15 @@ impl Core {
                 ErrorKind::Invalid,
                 format!("this message is no request to an irmd: {other:?}"),
             )),
+        }
+    }
+
+    /// What this daemon says of itself.
+    fn hello_ok(&self) -> HelloOk {
+        HelloOk {
+            daemon_pid: self.settings.pid,
+            version: self.settings.version.clone(),
+            instance: self.settings.instance,
         }
     }
 

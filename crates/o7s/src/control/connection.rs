@@ -36,7 +36,7 @@ pub struct Connection {
     decoder: Decoder,
     next_id: u64,
     dir: RuntimeDir,
-    daemon_pid: i32,
+    daemon: u64,
 }
 
 impl Connection {
@@ -73,7 +73,7 @@ impl Connection {
             decoder: Decoder::new(REPLY_MAX),
             next_id: 1,
             dir: dir.clone(),
-            daemon_pid: 0,
+            daemon: 0,
         };
         let hello = Hello {
             version: VERSION,
@@ -81,17 +81,17 @@ impl Connection {
         };
         match connection.call(Body::Hello(hello))? {
             (Body::HelloOk(ok), _) => {
-                connection.daemon_pid = ok.daemon_pid;
+                connection.daemon = ok.instance;
                 Ok(connection)
             }
             (other, _) => Err(unexpected(&other)),
         }
     }
 
-    /// The daemon's pid.
+    /// The daemon's random number: tells it from others before and after it.
     #[must_use]
-    pub fn daemon_pid(&self) -> i32 {
-        self.daemon_pid
+    pub fn daemon(&self) -> u64 {
+        self.daemon
     }
 
     /// Sends a request and waits for its answer; a failure becomes an error.

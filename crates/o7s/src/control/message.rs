@@ -213,6 +213,9 @@ pub struct HelloOk {
     /// The daemon's product version.
     #[prost(string, tag = "2")]
     pub version: String,
+    /// Random number of this daemon: flow and doorbell ids are unique within it only.
+    #[prost(fixed64, tag = "3")]
+    pub instance: u64,
 }
 
 /// A failed request.
