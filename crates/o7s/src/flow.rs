@@ -4,7 +4,7 @@ use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     task::Waker,
@@ -228,6 +228,23 @@ impl Flow {
         let read = inner.link()?.try_read_many(max, &mut packets);
         inner.after_read();
         read.map(|()| packets)
+    }
+
+    /// [`Flow::try_read_packets`] that appends the packets to `bytes` and their lengths to
+    /// `lengths`, which spares an allocation per packet.
+    ///
+    /// # Errors
+    /// As there, with nothing appended.
+    pub fn try_read_appended(
+        &self,
+        max: usize,
+        bytes: &mut Vec<u8>,
+        lengths: &mut Vec<usize>,
+    ) -> Result<()> {
+        let inner = &*self.inner;
+        let read = inner.link()?.try_read_appended(max, bytes, lengths);
+        inner.after_read();
+        read
     }
 
     /// Takes the front packet as a view of where it lies, without copying, whatever the flags.
@@ -553,9 +570,15 @@ impl Flow {
         allow(dead_code, reason = "used by async functions")
     )]
     pub(crate) fn wake_readable(&self, waker: &Waker) -> Result<bool> {
-        let link = self.inner.link()?;
-        lock(&self.inner.watch.readers).push(waker.clone());
+        self.inner.link()?;
         self.inner.be_heard()?;
+        self.arm_readable(waker)
+    }
+
+    /// [`Flow::wake_readable`] for somebody who hears the doorbells himself.
+    pub(crate) fn arm_readable(&self, waker: &Waker) -> Result<bool> {
+        let link = self.inner.link()?;
+        enlist(&self.inner.watch.readers, waker);
         Ok(link
             .reader
             .arm_bell(|| link.is_readable() || self.inner.is_over()))
@@ -570,9 +593,18 @@ impl Flow {
         allow(dead_code, reason = "used by async functions")
     )]
     pub(crate) fn wake_writable(&self, length: usize, waker: &Waker) -> Result<bool> {
-        let link = self.inner.link()?;
-        lock(&self.inner.watch.writers).push(waker.clone());
+        self.inner.link()?;
         self.inner.be_heard()?;
+        self.arm_writable(length, waker)
+    }
+
+    /// [`Flow::wake_writable`] for somebody who hears the doorbells himself.
+    pub(crate) fn arm_writable(&self, length: usize, waker: &Waker) -> Result<bool> {
+        let link = self.inner.link()?;
+        if length > link.max_packet {
+            return Err(too_large(length, link.max_packet));
+        }
+        enlist(&self.inner.watch.writers, waker);
         Ok(link
             .writer
             .arm_bell(|| link.is_writable(length) || self.inner.is_over()))
@@ -641,6 +673,14 @@ impl PartialEq for Flow {
 }
 
 impl Eq for Flow {}
+
+/// Adds a waker unless it waits already: whoever gives up waiting leaves it there.
+fn enlist(waiting: &Mutex<Vec<Waker>>, waker: &Waker) {
+    let mut waiting = lock(waiting);
+    if !waiting.iter().any(|known| known.will_wake(waker)) {
+        waiting.push(waker.clone());
+    }
+}
 
 fn would_block<T>(outcome: &Result<T>) -> bool {
     matches!(outcome, Err(error) if error.kind() == ErrorKind::WouldBlock)

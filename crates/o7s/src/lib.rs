@@ -27,6 +27,7 @@ mod node;
 mod pending;
 mod process;
 pub mod program;
+mod reactor;
 pub mod runtime;
 mod set;
 
@@ -38,5 +39,6 @@ pub use listener::Listener;
 pub use node::Node;
 pub use o7s_wire::{hash::DirHash, name::Name, qos::QosSpec};
 pub use pending::Pending;
+pub use reactor::{Reactor, Watch};
 pub use runtime::RuntimeDir;
 pub use set::{Event, EventQueue, FlowSet};

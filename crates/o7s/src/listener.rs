@@ -3,7 +3,10 @@
 use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -32,6 +35,7 @@ pub struct Listener {
     epoll: OwnedFd,
     /// Readable while a flow is here without a request.
     here: OwnedFd,
+    closed: AtomicBool,
 }
 
 impl Listener {
@@ -49,6 +53,7 @@ impl Listener {
             accept: Mutex::default(),
             epoll,
             here,
+            closed: AtomicBool::new(false),
         };
         listener.start(&mut lock(&listener.accept))?;
         Ok(listener)
@@ -67,6 +72,9 @@ impl Listener {
     /// (the next call looks for a new one).
     pub fn try_accept(&self) -> Result<Flow> {
         let mut accept = lock(&self.accept);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CLOSED);
+        }
         let pending = self.start(&mut accept)?;
         // The connection goes on in the pool: no longer watched for this listener.
         let outcome = pending.try_flow(|fd| {
@@ -119,6 +127,22 @@ impl Listener {
         }
     }
 
+    /// Stops to accept: threads that wait return with [`ErrorKind::NotAllocated`]. A flow that is
+    /// here already is left to the next accept of the process.
+    pub fn close(&self) {
+        let pending = {
+            let mut accept = lock(&self.accept);
+            self.closed.store(true, Ordering::Release);
+            raise(&self.here);
+            if let Some(fd) = accept.as_ref().and_then(Pending::fd) {
+                let _ = epoll::delete(&self.epoll, fd);
+            }
+            accept.take()
+        };
+        // Not under the lock: it asks the daemon.
+        drop(pending);
+    }
+
     /// The accept that is under way; starts one if there is none.
     fn start<'a>(&self, accept: &'a mut Option<Pending>) -> Result<&'a mut Pending> {
         if accept.is_none() {
@@ -155,6 +179,10 @@ impl fmt::Debug for Listener {
     }
 }
 
+const CLOSED: Error = Error::fixed(
+    ErrorKind::NotAllocated,
+    "the listener is closed; make a new one",
+);
 const NOTHING_HERE: Error = Error::fixed(
     ErrorKind::WouldBlock,
     "no flow to accept is here; wait or try again",
