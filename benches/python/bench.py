@@ -6,15 +6,18 @@ into a queue that is not full, and read from one that is not empty.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import ouroboros
+from ouroboros import aio
 from ouroboros.dev import Flow, flow_accept, flow_alloc
 
 NAME = "bench"
@@ -22,6 +25,7 @@ SIZES = ((64, 2_000_000), (1400, 500_000), (65_536, 40_000))
 ROUND_TRIPS = 50_000
 CALLS = 1000
 REPEATS = 200
+MANY = 64
 
 
 def pin(cpu: int) -> None:
@@ -111,21 +115,114 @@ def round_trips(node: ouroboros.Node, kind: str) -> tuple[float, float]:
     return cuts[49] / 1000, cuts[98] / 1000
 
 
-def per_call(write: Callable[[bytes], int], read: Callable[[], object]) -> tuple[float, float]:
-    """Cost of one call in ns, best of many runs: writing, reading."""
-    message = bytes(64)
-    writes, reads = [], []
+def cost(prepare: Callable[[], object], call: Callable[..., object], *arguments: object) -> float:
+    """Cost of one call in ns: the median of many runs, each after *prepare*."""
+    samples = []
     for _ in range(REPEATS):
+        prepare()
         start = time.perf_counter_ns()
         for _ in range(CALLS):
-            write(message)
-        middle = time.perf_counter_ns()
+            call(*arguments)
+        samples.append((time.perf_counter_ns() - start) / CALLS)
+    return statistics.median(samples)
+
+
+async def cost_of_await(
+    prepare: Callable[[], object], call: Callable[[], Awaitable[object]]
+) -> float:
+    """The same for a call that is awaited."""
+    samples = []
+    for _ in range(REPEATS):
+        prepare()
+        start = time.perf_counter_ns()
         for _ in range(CALLS):
-            read()
-        end = time.perf_counter_ns()
-        writes.append((middle - start) / CALLS)
-        reads.append((end - middle) / CALLS)
-    return statistics.median(writes), statistics.median(reads)
+            await call()
+        samples.append((time.perf_counter_ns() - start) / CALLS)
+    return statistics.median(samples)
+
+
+def calls_of_flows(client: Flow, server: Flow) -> None:
+    """What calls of a flow cost when nothing waits."""
+    message, batch, buffer = bytes(64), [bytes(64)] * MANY, bytearray(128)
+
+    def fill() -> None:
+        client.write_many([message] * CALLS)
+
+    def fill_many() -> None:
+        for _ in range(CALLS):
+            client.write_many(batch)
+
+    def drain() -> None:
+        while server.get_rx_queue_len():
+            server.read_many(10_000)
+
+    def view() -> None:
+        with server.recv_view():
+            pass
+
+    async def reads() -> float:
+        flow = aio.Flow(server)
+        return await cost_of_await(fill, flow.read)
+
+    async def writes() -> float:
+        flow = aio.Flow(client)
+        return await cost_of_await(drain, lambda: flow.write(message))
+
+    def row(name: str, nanoseconds: float, note: str = "") -> None:
+        print(f"{name:>24} {nanoseconds:>7.0f} ns {note}")
+
+    row("write", cost(drain, client.write, message))
+    row("write of a bytearray", cost(drain, client.write, bytearray(64)))
+    drain()
+    row("read", cost(fill, server.read))
+    # Larger than the message: an exact fill is followed by an end mark.
+    row("read_into", cost(fill, server.read_into, buffer))
+    row("recv_view", cost(fill, view), "(with and a function around it)")
+    global CALLS
+    CALLS = 100
+    row(f"write_many of {MANY}", cost(drain, client.write_many, batch) / MANY, "a message")
+    drain()
+    row(f"read_many of {MANY}", cost(fill_many, server.read_many, MANY) / MANY, "a message")
+    CALLS = 1000
+    row("await read, ready", asyncio.run(reads()))
+    row("await write", asyncio.run(writes()))
+
+
+def calls_of_sockets() -> None:
+    """What the calls of a socket cost."""
+    global CALLS
+    message, buffer = bytes(64), bytearray(128)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    before, CALLS = CALLS, 100
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+
+        def fill() -> None:
+            for _ in range(CALLS):
+                ours.send(message)
+
+        def drain() -> None:
+            theirs.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    theirs.recv(64)
+            theirs.setblocking(True)
+
+        async def reads() -> float:
+            loop = asyncio.get_running_loop()
+            theirs.setblocking(False)
+            return await cost_of_await(fill, lambda: loop.sock_recv(theirs, 64))
+
+        send = cost(drain, ours.send, message)
+        drain()
+        for name, nanoseconds in (
+            ("seqpacket send", send),
+            ("seqpacket recv", cost(fill, theirs.recv, 64)),
+            ("seqpacket recv_into", cost(fill, theirs.recv_into, buffer)),
+            ("await sock_recv, ready", asyncio.run(reads())),
+        ):
+            print(f"{name:>24} {nanoseconds:>7.0f} ns")
+    CALLS = before
 
 
 def empty_call() -> float:
@@ -161,21 +258,9 @@ def run() -> None:
         while client.state == "pending":
             time.sleep(0)
         print("\ncost of a call, 64 bytes, nothing waits, median")
-        print(f"{'':>12} {'write':>10} {'read':>10}")
-        write, read = per_call(client.write, server.read)
-        print(f"{'flow':>12} {write:>7.0f} ns {read:>7.0f} ns")
-        # Larger than the message: an exact fill is followed by an end mark.
-        buffer = bytearray(128)
-        _, into = per_call(client.write, lambda: server.read_into(buffer))
-        print(f"{'read_into':>12} {'':>10} {into:>7.0f} ns  (in a lambda)")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
-            global CALLS
-            CALLS = 100
-            write, read = per_call(ours.send, lambda: theirs.recv(64))
-            print(f"{'seqpacket':>12} {write:>7.0f} ns {read:>7.0f} ns  (read in a lambda)")
-        print(f"{'list.append':>12} {empty_call():>7.0f} ns")
+        calls_of_flows(client, server)
+        calls_of_sockets()
+        print(f"{'list.append':>24} {empty_call():>7.0f} ns")
         client.close()
         server.close()
 

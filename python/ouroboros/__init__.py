@@ -6,6 +6,10 @@ ouroboros.event
     Waiting for many flows: FlowSet, FEventQueue.
 ouroboros.qos
     Quality of service: QoSSpec.
+ouroboros.aio
+    Flows for asyncio: open_flow, accept_flow, start_server, protocols.
+ouroboros.names
+    Names for the length of a with-statement: registered, bound.
 ouroboros.errors
     All exceptions.
 ouroboros.Node

@@ -14,13 +14,14 @@ import warnings
 from collections.abc import Iterator
 from enum import IntFlag
 from types import TracebackType
-from typing import Any, Final, NamedTuple, NoReturn, Optional, Union
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Optional, Union
 
 from . import _native
 from .errors import (
     FlowAllocatedException,
     FlowDeallocWarning,
     FlowDownException,
+    FlowEOFError,
     FlowEventError,
     FlowException,
     FlowNotAllocatedException,
@@ -30,6 +31,9 @@ from .errors import (
     OuroborosError,
 )
 from .qos import BILLION, DEFAULT_PEER_TIMEOUT, MILLION, UINT32_MAX, QoSSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = [
     "BILLION",
@@ -92,6 +96,42 @@ class FlowStats(NamedTuple):
     tx_queue: int
 
 
+class PacketView:
+    """A packet that is read where it lies. See Flow.recv_view()."""
+
+    __slots__ = ("_packet", "_view")
+
+    def __init__(self, packet: Buffer) -> None:
+        self._packet: Optional[Buffer] = packet
+        self._view: Optional[memoryview] = memoryview(packet)
+
+    def release(self) -> None:
+        """Gives the packet back. A second call does nothing.
+
+        The space is free as soon as no slice of the view is left. Raises BufferError while another
+        object, such as an array, uses the view.
+        """
+        if self._view is not None:
+            self._view.release()
+        self._view = self._packet = None
+
+    def __enter__(self) -> memoryview:
+        if self._view is None:
+            raise ValueError("the view of the packet is released; read the next with recv_view()")
+        return self._view
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.release()
+
+    def __len__(self) -> int:
+        return 0 if self._view is None else len(self._view)
+
+
 class Flow(_native.Flow):
     """A flow: messages to and from a program that was found by its name.
 
@@ -110,11 +150,15 @@ class Flow(_native.Flow):
         errno EINPROGRESS, and the event FlowAlloc (or FlowDealloc, when it failed) tells the
         outcome.
         """
+        request = self._requested(qos)
+        return QoSSpec._from_fields(self._alloc(dst, request, timeo) or request)
+
+    @staticmethod
+    def _requested(qos: Optional[QoSSpec]) -> _native._QoS:
         asked = _RAW if qos is None else qos
         if not isinstance(asked, QoSSpec):
             raise TypeError(f"qos must be a QoSSpec or None, not {type(qos).__name__}")
-        request = asked._request()
-        return QoSSpec._from_fields(self._alloc(dst, request, timeo) or request)
+        return asked._request()
 
     def accept(self, timeo: Optional[float] = None) -> QoSSpec:
         """Waits for a flow to a name that this process is bound to; returns the flow's QoS.
@@ -209,6 +253,78 @@ class Flow(_native.Flow):
 
     readinto = _native.Flow.read_into
 
+    def recv_view(self) -> PacketView:
+        """Waits for the next packet and gives it as a memoryview of where it lies, uncopied.
+
+        >>> with flow.recv_view() as view:                  # doctest: +SKIP
+        ...     parse(view)
+
+        The view is read-only; its use after the with-statement raises ValueError. Until its end no
+        other read of the flow is possible. The other end is able to change the bytes meanwhile:
+        copy what you check. The flow may be deallocated first; its memory stays for the view.
+        """
+        return PacketView(self._packet())
+
+    # As in multiprocessing.connection.Connection
+
+    def send_bytes(self, buf: Buffer, offset: int = 0, size: Optional[int] = None) -> None:
+        """Writes one packet: *size* bytes of a bytes-like object from *offset* on."""
+        with memoryview(buf) as whole, whole.cast("B") as view:
+            if offset < 0:
+                raise ValueError(f"offset must not be negative, it is {offset}")
+            if offset > len(view):
+                raise ValueError(f"offset ({offset}) is past the end of the buffer ({len(view)})")
+            if size is None:
+                size = len(view) - offset
+            elif size < 0:
+                raise ValueError(f"size must not be negative, it is {size}")
+            elif offset + size > len(view):
+                raise ValueError(
+                    f"the buffer has {len(view)} bytes, fewer than offset + size ({offset + size})"
+                )
+            with view[offset : offset + size] as part:
+                self.write(part)
+
+    def recv_bytes(self, maxlength: Optional[int] = None) -> bytes:
+        """Reads one packet. Raises EOFError, too, when the other end has deallocated the flow.
+
+        A packet of more than *maxlength* bytes is dropped and raises OSError.
+        """
+        if maxlength is not None and maxlength < 0:
+            raise ValueError(f"maxlength must not be negative, it is {maxlength}")
+        packet = self._receive()
+        if maxlength is not None and len(packet) > maxlength:
+            raise FlowException(
+                errno.EMSGSIZE,
+                f"the packet has {len(packet)} bytes, more than maxlength ({maxlength}); it is "
+                "dropped",
+            )
+        return packet
+
+    def recv_bytes_into(self, buf: Buffer, offset: int = 0) -> int:
+        """Reads one packet into a writable buffer from *offset* on and returns its length.
+
+        A packet that does not fit raises multiprocessing.BufferTooShort, which has it in args[0].
+        """
+        with memoryview(buf) as whole, whole.cast("B") as view:
+            if not 0 <= offset <= len(view):
+                raise ValueError(f"offset ({offset}) is not in the buffer of {len(view)} bytes")
+            packet = self._receive()
+            if len(packet) > len(view) - offset:
+                from multiprocessing import BufferTooShort
+
+                raise BufferTooShort(packet)
+            view[offset : offset + len(packet)] = packet
+            return len(packet)
+
+    def _receive(self) -> bytes:
+        try:
+            return self.read()
+        except FlowPeerException:
+            raise
+        except FlowDownException as error:
+            raise FlowEOFError(error.errno, error.strerror) from None
+
     def __iter__(self) -> Iterator[bytes]:
         """Packets until the flow goes down. A dead peer raises FlowPeerException."""
         while True:
@@ -283,5 +399,7 @@ def flow_join(
 with contextlib.suppress(OuroborosError):
     _native.announce()
 
-# At the end: event.py needs Flow. The documented programs import events from here.
+# At the end: they need Flow. The documented programs import events from here.
 from .event import FEventQueue, FEventType, FlowSet  # noqa: E402
+from .listener import Listener as Listener  # noqa: E402
+from .listener import listen as listen  # noqa: E402

@@ -26,6 +26,7 @@ __all__ = [
     "FlowCryptError",
     "FlowDeallocWarning",
     "FlowDownException",
+    "FlowEOFError",
     "FlowEventError",
     "FlowEventTimeout",
     "FlowException",
@@ -91,6 +92,10 @@ class FlowDownException(OuroborosError, ConnectionError):
 
 class FlowPeerException(FlowDownException):
     """The program at the other end died or is silent (EFLOWPEER)."""
+
+
+class FlowEOFError(FlowDownException, EOFError):
+    """What recv_bytes() raises when the other end has deallocated the flow (EFLOWDOWN)."""
 
 
 class FlowPermissionException(OuroborosError, PermissionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,14 +10,15 @@ import sys
 import textwrap
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import pytest
 
 import ouroboros
-from ouroboros.dev import Flow, QoSSpec, flow_accept, flow_alloc
+from ouroboros import aio
+from ouroboros.dev import Flow, FlowSet, QoSSpec, flow_accept, flow_alloc
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -155,6 +157,13 @@ def connect(name: str, qos: Optional[QoSSpec] = None) -> Pair:
     return Pair(client, accepted[0])
 
 
+def settle(flow: Flow) -> None:
+    """Waits until an allocation that was not waited for has its outcome."""
+    with FlowSet([flow]) as fset:
+        while flow.state == "pending":
+            fset.select(PATIENCE)
+
+
 @pytest.fixture
 def pair(name: str) -> Iterator[Pair]:
     """Both ends of a flow; reads that would wait for ever fail instead."""
@@ -177,3 +186,35 @@ def no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     yield tmp_path / "rt"
     monkeypatch.undo()
     _native.set_runtime_dir(before if os.path.exists(before) else None)
+
+
+def _runners() -> list[Any]:
+    """The event loops that everything asynchronous must run in."""
+    runners = [pytest.param(asyncio.run, id="asyncio")]
+    try:
+        import uvloop
+    except ImportError:
+        runners.append(
+            pytest.param(None, id="uvloop", marks=pytest.mark.skip(reason="uvloop is missing"))
+        )
+    else:
+        runners.append(pytest.param(uvloop.run, id="uvloop"))
+    return runners
+
+
+@pytest.fixture(params=_runners())
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs a coroutine in a loop of its own, within the patience of the tests."""
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        async def bounded() -> Any:
+            return await asyncio.wait_for(main, PATIENCE)
+
+        return request.param(bounded())
+
+    return run
+
+
+async def meet(name: str, qos: Optional[QoSSpec] = None) -> list[aio.Flow]:
+    """Both ends of a flow."""
+    return list(await asyncio.gather(aio.open_flow(name, qos), aio.accept_flow()))

@@ -1,5 +1,6 @@
 """Ctrl-C and signal handlers in every call that waits (api.md B9.21, PEP 475)."""
 
+import time
 import uuid
 
 import pytest
@@ -39,6 +40,23 @@ _native.announce()
 _native.Irm(os.environ["OUROBOROS_RUNTIME_DIR"]).bind_process(os.getpid(), name)
 """
 
+LISTEN = """
+from ouroboros.dev import listen
+listener = listen()
+"""
+
+AIO = (
+    SERVE
+    + """
+import asyncio
+from ouroboros import aio
+async def main(call):
+    f, g = await asyncio.gather(aio.open_flow(name), aio.accept_flow())
+    async with f, g:
+        await call(f, g)
+"""
+)
+
 CALLS = {
     "alloc": ("", "flow_alloc(name)"),
     "alloc with a time limit": ("", "flow_alloc(name, timeo=1000)"),
@@ -54,6 +72,27 @@ CALLS = {
     ),
     "write": (SERVE + "flows = full()", "flows[0].write(b'x' * 1000)"),
     "writeline": (SERVE + "flows = full()", "flows[0].writeline('x' * 1000)"),
+    "read_many": (SERVE + "flows = connect()", "flows[0].read_many(9)"),
+    "read_many with a time limit": (SERVE + "flows = connect()", "flows[0].read_many(9, 1000)"),
+    "recv_view": (SERVE + "flows = connect()", "flows[0].recv_view()"),
+    "recv_bytes": (SERVE + "flows = connect()", "flows[0].recv_bytes()"),
+    "recv_bytes_into": (SERVE + "flows = connect()", "flows[0].recv_bytes_into(bytearray(9))"),
+    "poll": (SERVE + "flows = connect()", "flows[0].poll(None)"),
+    "iteration": (SERVE + "flows = connect()", "list(flows[0])"),
+    "write_many": (SERVE + "flows = full()", "flows[0].write_many([b'x' * 1000] * 9)"),
+    "send_bytes": (SERVE + "flows = full()", "flows[0].send_bytes(b'x' * 1000)"),
+    "listener": (SERVE + LISTEN, "listener.accept()"),
+    "listener with a time limit": (SERVE + LISTEN, "listener.accept(1000)"),
+    "iteration of a listener": (SERVE + LISTEN, "next(iter(listener))"),
+    "aio read": (AIO + "async def call(f, g): await f.read()", "asyncio.run(main(call))"),
+    "aio accept": (
+        AIO + "async def call(f, g): await aio.accept_flow()",
+        "asyncio.run(main(call))",
+    ),
+    "aio serve_forever": (
+        AIO + "async def call(f, g): await (await aio.start_server(print)).serve_forever()",
+        "asyncio.run(main(call))",
+    ),
     "wait": (
         SERVE + "flows = connect(); fset = FlowSet([flows[1]]); fq = FEventQueue()",
         "fset.wait(fq)",
@@ -82,12 +121,19 @@ def test_ctrl_c_ends(node, child, call):
         # This process could accept, but does not.
         node.bind(name)
     before, statement = CALLS[call]
-    program = child(SET_UP + before + TRY.format(call=statement), name)
-    program.expect("ready")
-    program.await_sleep()
-    program.interrupt()
-    program.expect("interrupted")
-    assert program.process.wait(PATIENCE) == 0
+    # Within 50 ms; a machine that is busy with something else gets more chances.
+    for chances in reversed(range(5)):
+        program = child(SET_UP + before + TRY.format(call=statement), name)
+        program.expect("ready")
+        program.await_sleep()
+        start = time.monotonic()
+        program.interrupt()
+        program.expect("interrupted")
+        elapsed = time.monotonic() - start
+        assert program.process.wait(PATIENCE) == 0
+        if elapsed <= 0.05:
+            break
+        assert chances, f"the call ended {elapsed:.3f} s after Ctrl-C"
 
 
 def test_21_calls_go_on_after_a_handler(name, child):

@@ -1,5 +1,7 @@
 """Flows and sets that threads share."""
 
+import sys
+import sysconfig
 import threading
 
 import pytest
@@ -184,3 +186,122 @@ def test_a_set_shared_by_threads(name):
     for pair in pairs:
         for flow in pair:
             flow.dealloc()
+
+
+def test_every_way_to_write_and_read_at_once(pair):
+    """Threads share both ends of one flow and use all calls: each packet arrives once, whole."""
+    each, writers = 1500, 4
+    everything = writers * each
+    seen = []
+    lock = threading.Lock()
+
+    def message(number, index):
+        return (b"%d:%d|" % (number, index)).ljust(40, b".")
+
+    def write(number):
+        index = 0
+        while index < each:
+            kind = index % 4
+            if kind == 0:
+                pair.client.write(message(number, index))
+            elif kind == 1:
+                pair.client.write(bytearray(message(number, index)))
+            elif kind == 2:
+                pair.client.writeline(message(number, index).decode())
+            else:
+                batch = [message(number, i) for i in range(index, min(index + 5, each))]
+                sent = 0
+                while sent < len(batch):
+                    sent += pair.client.write_many(batch[sent:])
+                index += len(batch) - 1
+            index += 1
+
+    def read(kind):
+        buffer = bytearray(64)
+        while True:
+            try:
+                if kind == 0:
+                    packets = [pair.server.read()]
+                elif kind == 1:
+                    packets = [bytes(buffer[: pair.server.read_into(buffer)])]
+                elif kind == 2:
+                    packets = pair.server.read_many(7)
+                else:
+                    with pair.server.recv_view() as view:
+                        packets = [bytes(view)]
+            except FlowDownException:
+                return
+            except errors.FlowException as error:
+                # Another thread has the front packet on view.
+                if error.errno != errno.EBUSY:
+                    raise
+                continue
+            with lock:
+                seen.extend(packets)
+
+    def write_all():
+        run(*[lambda n=n: write(n) for n in range(writers)])
+        pair.client.dealloc()
+
+    run(write_all, *[lambda k=k: read(k) for k in range(4)])
+    assert len(seen) == everything
+    assert sorted(seen) == sorted(message(n, i) for n in range(writers) for i in range(each))
+
+
+def test_dealloc_under_load(name):
+    """A flow that is deallocated while threads use it in all ways ends with the right error."""
+    for _ in range(20):
+        client, server = connect(name)
+        started = threading.Barrier(5)
+
+        def use(call, started=started):
+            started.wait()
+            try:
+                while True:
+                    call()
+            except (FlowNotAllocatedException, FlowDownException):
+                pass
+
+        def end(client=client, server=server, started=started):
+            started.wait()
+            client.dealloc()
+            server.dealloc()
+
+        run(
+            lambda c=client: use(lambda: c.write(b"x" * 100)),
+            lambda c=client: use(lambda: c.write_many([b"y" * 100] * 9)),
+            lambda s=server: use(lambda: s.read_many(9)),
+            lambda s=server: use(lambda: s.poll(0.01)),
+            end,
+        )
+
+
+def test_a_listener_shared_by_threads(name):
+    from ouroboros.dev import listen
+
+    total = 40
+    served = []
+    with listen() as listener:
+
+        def serve():
+            for flow in listener:
+                with flow:
+                    served.append(flow.read())
+                if len(served) == total:
+                    listener.close()
+
+        def client(number):
+            with flow_alloc(name, timeo=PATIENCE) as flow:
+                flow.write(b"%d" % number)
+                with pytest.raises(FlowDownException):
+                    flow.read()
+
+        run(*[serve] * 3, *[lambda n=n: client(n) for n in range(total)])
+    assert sorted(map(int, served)) == list(range(total))
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter has a GIL"
+)
+def test_the_gil_stays_off():
+    assert not sys._is_gil_enabled()

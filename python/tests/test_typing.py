@@ -51,6 +51,39 @@ def test_user_programs_are_checked(tmp_path):
     run("-m", "mypy", "--strict", "--python-version", "3.10", program, cwd=tmp_path)
 
 
+def test_asynchronous_user_programs_are_checked(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio, os\n"
+        "from ouroboros import aio\n"
+        "from ouroboros.dev import *\n"
+        "from ouroboros.dev import listen\n"
+        "from ouroboros.names import bound, registered\n"
+        "async def serve(flow: aio.Flow) -> None:\n"
+        "    async with flow:\n"
+        "        async for packet in flow:\n"
+        "            await flow.write(packet)\n"
+        "class Echo(aio.Protocol):\n"
+        "    def datagram_received(self, data: bytes) -> None:\n"
+        "        print(data)\n"
+        "async def main() -> None:\n"
+        "    async with await aio.start_server(serve), await aio.open_flow('x', timeout=1) as f:\n"
+        "        text: str = await f.readline(3)\n"
+        "        packets: list[bytes] = await f.read_many(3)\n"
+        "        count: int = await f.write_many([bytearray(3), memoryview(b'x'), *packets])\n"
+        "    transport, protocol = await aio.create_flow(Echo, 'x')\n"
+        "    same: Echo = protocol\n"
+        "    transport.write(text.encode() * count)\n"
+        "asyncio.run(main())\n"
+        "with registered('x'), bound(os.getpid(), 'x'), listen() as listener:\n"
+        "    for flow in listener:\n"
+        "        with flow.recv_view() as view:\n"
+        "            size: int = view.nbytes\n"
+        "        flow.send_bytes(flow.recv_bytes(10), 1, 2)\n"
+    )
+    run("-m", "mypy", "--strict", "--python-version", "3.10", program, cwd=tmp_path)
+
+
 def test_package_says_that_it_is_typed():
     assert (Path(ouroboros.__file__).parent / "py.typed").exists()
 

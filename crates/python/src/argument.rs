@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use o7s::{ErrorKind, QosSpec};
 use pyo3::{
-    exceptions::{PyBufferError, PyOverflowError, PyTypeError, PyUnicodeEncodeError, PyValueError},
+    exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError, PyValueError},
     prelude::*,
-    types::{PyByteArray, PyBytes, PyMemoryView, PyString},
+    types::{PyByteArray, PyBytes, PyList, PyString, PyTuple},
 };
 
 use crate::error::{Doing, raise};
@@ -90,31 +90,34 @@ pub(crate) fn name<'a>(name: &'a Bound<'_, PyString>) -> PyResult<std::borrow::C
     })
 }
 
-/// Runs `use_bytes` on the first `count` bytes of a bytes-like object.
-pub(crate) fn with_bytes<T>(
-    buffer: &Bound<'_, PyAny>,
-    count: Option<usize>,
-    use_bytes: impl FnOnce(&[u8]) -> PyResult<T>,
-) -> PyResult<T> {
-    fn first(bytes: &[u8], count: Option<usize>) -> &[u8] {
-        count.map_or(bytes, |count| &bytes[..count.min(bytes.len())])
+/// The elements of what `write_many` takes, as a tuple.
+#[pyfunction]
+#[pyo3(name = "_packets")]
+pub(crate) fn packet_tuple<'py>(packets: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    self::packets(packets)
+}
+
+/// What `write_many` takes: any iterable but one packet, whose bytes are numbers.
+pub(crate) fn packets<'py>(packets: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    if packets.is_instance_of::<PyBytes>()
+        || packets.is_instance_of::<PyByteArray>()
+        || packets.is_instance_of::<PyString>()
+    {
+        return Err(PyTypeError::new_err(format!(
+            "write_many() takes an iterable of bytes-like objects, not one {}; use write()",
+            packets.get_type().name()?
+        )));
     }
-    if let Ok(bytes) = buffer.cast::<PyBytes>() {
-        return use_bytes(first(bytes.as_bytes(), count));
+    if let Ok(list) = packets.cast::<PyList>() {
+        return Ok(list.to_tuple());
     }
-    // Others may change while a call waits, and their memory cannot be pinned with the stable
-    // interface of Python 3.9: they are copied first.
-    if let Ok(bytes) = buffer.cast::<PyByteArray>() {
-        return use_bytes(first(&bytes.to_vec(), count));
+    match packets.cast::<PyTuple>() {
+        Ok(tuple) => Ok(tuple.clone()),
+        Err(_) => PyTuple::new(
+            packets.py(),
+            packets.try_iter()?.collect::<PyResult<Vec<_>>>()?,
+        ),
     }
-    let view = PyMemoryView::from(buffer)?;
-    if !view.getattr("c_contiguous")?.extract::<bool>()? {
-        return Err(PyBufferError::new_err(
-            "the buffer is not C-contiguous; write bytes(buffer) instead",
-        ));
-    }
-    let bytes = view.call_method0("tobytes")?;
-    use_bytes(first(bytes.cast::<PyBytes>()?.as_bytes(), count))
 }
 
 /// QoS fields in the order of `QoSSpec`, with `cypher_s` last.

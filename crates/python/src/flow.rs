@@ -1,7 +1,6 @@
 //! `Flow`: allocation, reading, writing and control of one flow.
 
 use std::{
-    cell::RefCell,
     os::fd::AsRawFd,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -9,27 +8,21 @@ use std::{
 
 use o7s::{ErrorKind, FlowFlags, FlowState, FrctFlags, Node};
 use pyo3::{
-    exceptions::{PyBufferError, PyValueError},
     prelude::*,
-    types::{PyByteArray, PyBytes, PyMemoryView, PySlice, PyString},
+    types::{PyBytes, PyList, PyString, PyTuple},
 };
 
 use crate::{
     argument::{self, LONGEST, QosFields},
+    buffer,
     error::{Doing, OrRaise, raise},
+    io::{Waiting, no_outcome},
     wait,
 };
 
 /// How much longer than the time limit the answer to an allocation is awaited: the daemon keeps
 /// the limit and its answer says more.
 const ANSWER_GRACE: Duration = Duration::from_millis(200);
-
-/// Reads of at most this many bytes use memory that the thread keeps.
-const SCRATCH_MAX: usize = 64 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// A flow: messages to and from a program that was found by its name.
 #[pyclass(frozen, subclass, weakref, module = "ouroboros._native")]
@@ -54,14 +47,14 @@ impl Flow {
     }
 
     #[inline]
-    fn open(&self, py: Python<'_>) -> PyResult<o7s::Flow> {
+    pub(crate) fn open(&self, py: Python<'_>) -> PyResult<o7s::Flow> {
         match &*self.slot() {
             Some(flow) => Ok(flow.clone()),
             None => Err(not_allocated(py)),
         }
     }
 
-    fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         py: Python<'_>,
         question: impl FnOnce(&o7s::Flow) -> o7s::Result<T>,
@@ -77,7 +70,8 @@ impl Flow {
         }
     }
 
-    fn fill(&self, py: Python<'_>, flow: o7s::Flow) -> PyResult<()> {
+    /// Makes this object stand for `flow`.
+    pub(crate) fn fill(&self, py: Python<'_>, flow: o7s::Flow) -> PyResult<()> {
         let mut slot = self.slot();
         match &*slot {
             Some(other) if other.state() != FlowState::Deallocated => {
@@ -137,98 +131,19 @@ impl Flow {
         self.fill(py, flow)?;
         Ok(Some(argument::qos_fields(qos)))
     }
+}
 
-    /// One attempt with the GIL held, which takes less time than giving it away; then waits.
-    #[inline]
-    fn read_with<T>(
-        &self,
-        py: Python<'_>,
-        mut attempt: impl FnMut(&o7s::Flow) -> o7s::Result<T>,
-    ) -> PyResult<T> {
-        let flow = self.open(py)?;
-        match attempt(&flow) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            outcome => return outcome.or_raise(py, Doing::Io),
-        }
-        let flags = flow.flags().or_raise(py, Doing::Io)?;
-        let limit = flow.read_timeout().or_raise(py, Doing::Io)?;
-        if flags.contains(FlowFlags::NON_BLOCKING_READ) {
-            return Err(raise(
-                py,
-                ErrorKind::WouldBlock,
-                Doing::Io,
-                "nothing to read, and the flow does not wait (NonBlockingRead)",
-            ));
-        }
-        let deadline = limit.map(|limit| Instant::now() + limit);
-        loop {
-            wait::until(py, deadline, Doing::Io, |until| {
-                flow.wait_readable(Some(until))
-            })?;
-            match attempt(&flow) {
-                // Another thread was faster.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                outcome => return outcome.or_raise(py, Doing::Io),
-            }
-        }
-    }
+/// The time limit of `poll`, for which no argument is not the same as None.
+enum Poll<'py> {
+    Now,
+    Within(Bound<'py, PyAny>),
+}
 
-    #[inline]
-    fn write_bytes(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<usize> {
-        let flow = self.open(py)?;
-        match flow.try_write(bytes) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            outcome => return outcome.or_raise(py, Doing::Io),
-        }
-        let flags = flow.flags().or_raise(py, Doing::Io)?;
-        let limit = flow.write_timeout().or_raise(py, Doing::Io)?;
-        if flags.contains(FlowFlags::NON_BLOCKING_WRITE) {
-            return Err(raise(
-                py,
-                ErrorKind::WouldBlock,
-                Doing::Io,
-                "the other end has not read enough, and the flow does not wait (NonBlockingWrite)",
-            ));
-        }
-        let deadline = limit.map(|limit| Instant::now() + limit);
-        loop {
-            wait::until(py, deadline, Doing::Io, |until| {
-                flow.wait_writable(bytes.len(), Some(until))
-            })?;
-            match flow.try_write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                outcome => return outcome.or_raise(py, Doing::Io),
-            }
-        }
-    }
+impl<'py> FromPyObject<'_, 'py> for Poll<'py> {
+    type Error = PyErr;
 
-    /// Reads at most `count` bytes and passes them to `take`.
-    fn read_part<T>(
-        &self,
-        py: Python<'_>,
-        count: usize,
-        take: impl Fn(&[u8]) -> PyResult<T>,
-    ) -> PyResult<T> {
-        // One byte more than the largest packet: a larger buffer would never be filled.
-        let most = self.ask(py, o7s::Flow::max_packet)?.saturating_add(1);
-        let count = count.min(most);
-        let run = |buffer: &mut [u8]| {
-            let length = self.read_with(py, |flow| flow.try_read(buffer))?;
-            take(&buffer[..length])
-        };
-        if count > SCRATCH_MAX {
-            return run(&mut vec![0; count]);
-        }
-        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
-            Ok(mut scratch) => {
-                if scratch.len() < count {
-                    scratch.resize(count, 0);
-                }
-                run(&mut scratch[..count])
-            }
-            // A signal handler reads while the read that it interrupted holds the memory.
-            Err(_) => run(&mut vec![0; count]),
-        })
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self::Within(object.to_owned()))
     }
 }
 
@@ -335,13 +250,17 @@ impl Flow {
         py: Python<'py>,
         count: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        match argument::count(count)? {
-            None => {
-                let packet = self.read_with(py, o7s::Flow::try_read_packet)?;
-                Ok(PyBytes::new(py, &packet))
-            }
-            Some(count) => self.read_part(py, count, |bytes| Ok(PyBytes::new(py, bytes))),
-        }
+        let packet = self.read_bytes(py, count, Waiting::AsSet)?;
+        packet.ok_or_else(|| no_outcome(py))
+    }
+
+    #[pyo3(signature = (count=None))]
+    fn _try_read<'py>(
+        &self,
+        py: Python<'py>,
+        count: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.read_bytes(py, count, Waiting::No)
     }
 
     /// Reads one packet as UTF-8 text. No newline is searched, added or stripped.
@@ -354,59 +273,76 @@ impl Flow {
         py: Python<'py>,
         count: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyString>> {
-        let count = argument::count(count)?;
-        let packet = self.read_with(py, o7s::Flow::try_read_packet)?;
-        let Ok(text) = std::str::from_utf8(&packet) else {
-            self.ask(py, |flow| flow.unread(&packet))?;
-            // Python's own decoder makes the exception.
-            let text = PyBytes::new(py, &packet).call_method1("decode", ("utf-8",))?;
-            return Ok(text.cast_into()?);
-        };
-        let Some(count) = count else {
-            return Ok(PyString::new(py, text));
-        };
-        let Some((end, _)) = text.char_indices().nth(count) else {
-            return Ok(PyString::new(py, text));
-        };
-        let flags = self.ask(py, o7s::Flow::flags)?;
-        if flags.contains(FlowFlags::NO_PARTIAL_READ) {
-            return Err(raise(
-                py,
-                ErrorKind::MessageSize,
-                Doing::Io,
-                format!(
-                    "the packet has more than {count} characters and the flow does not read in \
-                     parts (NoPartialRead); the packet is dropped"
-                ),
-            ));
-        }
-        self.ask(py, |flow| flow.unread(&packet[end..]))?;
-        Ok(PyString::new(py, &text[..end]))
+        let text = self.read_text(py, count, Waiting::AsSet)?;
+        text.ok_or_else(|| no_outcome(py))
+    }
+
+    #[pyo3(signature = (count=None))]
+    fn _try_readline<'py>(
+        &self,
+        py: Python<'py>,
+        count: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        self.read_text(py, count, Waiting::No)
     }
 
     /// Reads into a writable buffer like read(count), at most *nbytes* bytes (0 = as many as fit),
     /// and returns the number of bytes read.
     #[pyo3(signature = (buffer, nbytes=0))]
     fn read_into(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, nbytes: i64) -> PyResult<usize> {
-        let nbytes = usize::try_from(nbytes)
-            .map_err(|_| PyValueError::new_err("nbytes must not be negative"))?;
-        let view = PyMemoryView::from(buffer)?;
-        if view.getattr("readonly")?.extract::<bool>()? {
-            return Err(PyBufferError::new_err("the buffer is read-only"));
-        }
-        let view = view.call_method1("cast", ("B",))?;
-        let room = view.len()?;
-        if nbytes > room {
-            return Err(PyValueError::new_err(format!(
-                "the buffer has {room} bytes, fewer than nbytes ({nbytes})"
-            )));
-        }
-        let count = if nbytes == 0 { room } else { nbytes };
-        self.read_part(py, count, |bytes| {
-            let end = isize::try_from(bytes.len()).unwrap_or(isize::MAX);
-            view.set_item(PySlice::new(py, 0, end, 1), PyByteArray::new(py, bytes))?;
-            Ok(bytes.len())
-        })
+        let length = self.fill_buffer(py, buffer, nbytes, Waiting::AsSet)?;
+        length.ok_or_else(|| no_outcome(py))
+    }
+
+    #[pyo3(signature = (buffer, nbytes=0))]
+    fn _try_read_into(
+        &self,
+        py: Python<'_>,
+        buffer: &Bound<'_, PyAny>,
+        nbytes: i64,
+    ) -> PyResult<Option<usize>> {
+        self.fill_buffer(py, buffer, nbytes, Waiting::No)
+    }
+
+    /// Reads up to *max* packets: waits for the first like read() and takes those that are there.
+    ///
+    /// *timeo*: seconds for this call, 0 = do not wait; None = as set for the flow.
+    #[pyo3(signature = (max, timeo=None))]
+    fn read_many<'py>(
+        &self,
+        py: Python<'py>,
+        max: usize,
+        timeo: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let waiting = match argument::timeout(timeo)? {
+            None => Waiting::AsSet,
+            limit => Waiting::For(limit),
+        };
+        let packets = self.read_list(py, max, waiting)?;
+        packets.ok_or_else(|| no_outcome(py))
+    }
+
+    fn _try_read_many<'py>(
+        &self,
+        py: Python<'py>,
+        max: usize,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
+        self.read_list(py, max, Waiting::No)
+    }
+
+    /// The next packet where it lies in the flow: an object to make a memoryview of.
+    fn _packet<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        buffer::packet(slf)
+    }
+
+    /// Whether a read would not wait, now (0) or within *timeout* seconds (None = for ever).
+    #[pyo3(signature = (timeout=Poll::Now), text_signature = "($self, timeout=0.0)")]
+    fn poll(&self, py: Python<'_>, timeout: Poll<'_>) -> PyResult<bool> {
+        let limit = match timeout {
+            Poll::Now => Some(Duration::ZERO),
+            Poll::Within(limit) => argument::timeout((!limit.is_none()).then_some(&limit))?,
+        };
+        self.poll_for(py, limit)
     }
 
     /// Writes one packet of at most *count* bytes of a bytes-like object and returns its length.
@@ -417,8 +353,18 @@ impl Flow {
         buf: &Bound<'_, PyAny>,
         count: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        let count = argument::count(count)?;
-        argument::with_bytes(buf, count, |bytes| self.write_bytes(py, bytes))
+        let length = self.write_object(py, buf, count, Waiting::AsSet)?;
+        length.ok_or_else(|| no_outcome(py))
+    }
+
+    #[pyo3(signature = (buf, count=None))]
+    fn _try_write(
+        &self,
+        py: Python<'_>,
+        buf: &Bound<'_, PyAny>,
+        count: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<usize>> {
+        self.write_object(py, buf, count, Waiting::No)
     }
 
     /// Writes the first *count* characters of a text as one UTF-8 packet, no newline added, and
@@ -430,12 +376,28 @@ impl Flow {
         ln: &Bound<'_, PyString>,
         count: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        let count = argument::count(count)?;
-        let text = ln.to_cow()?;
-        let end = count
-            .and_then(|count| text.char_indices().nth(count))
-            .map_or(text.len(), |(end, _)| end);
-        self.write_bytes(py, &text.as_bytes()[..end])
+        let length = self.write_text(py, ln, count, Waiting::AsSet)?;
+        length.ok_or_else(|| no_outcome(py))
+    }
+
+    /// Writes packets, one for each bytes-like object, and returns how many were accepted.
+    ///
+    /// Waits like write() until all are. When that ends early (a time limit, no waiting, the end
+    /// of the flow) the result is less than was given; an exception is raised only if none was
+    /// accepted.
+    fn write_many(&self, py: Python<'_>, packets: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let packets = argument::packets(packets)?;
+        self.write_tuple(py, &packets, 0, Waiting::AsSet)
+    }
+
+    #[pyo3(signature = (packets, start=0))]
+    fn _try_write_many(
+        &self,
+        py: Python<'_>,
+        packets: &Bound<'_, PyTuple>,
+        start: usize,
+    ) -> PyResult<usize> {
+        self.write_tuple(py, packets, start, Waiting::No)
     }
 
     /// Sets the time limit of writes in seconds; None = wait for ever, 0 = do not wait.

@@ -4,11 +4,15 @@
 //! are the calls that must be fast, the release of the GIL, and the way signals end blocking calls.
 
 mod argument;
+mod buffer;
 mod error;
 mod event;
 mod flow;
+mod io;
 mod irm;
+mod listener;
 mod node;
+mod reactor;
 mod wait;
 
 use pyo3::prelude::*;
@@ -18,9 +22,12 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::{
+        argument::packet_tuple,
         event::{EventQueue, FlowSet},
         flow::Flow,
         irm::Irm,
+        listener::Listener,
         node::{announce, runtime_dir, set_runtime_dir},
+        reactor::{Reactor, Request, Watch},
     };
 }

@@ -10,7 +10,7 @@ use crate::error::{Doing, OrRaise};
 /// Longest wait of the main thread between two looks for signals. A signal normally interrupts the
 /// wait itself; this bounds the case that it came between the look and the wait, or to another
 /// thread.
-const MAIN_SLICE: Duration = Duration::from_millis(50);
+const MAIN_SLICE: Duration = Duration::from_millis(40);
 /// The same for other threads, which never run signal handlers: it only bounds how long a wait
 /// outlives what it waits for.
 const OTHER_SLICE: Duration = Duration::from_secs(1);
@@ -25,6 +25,8 @@ pub(crate) fn until<T: Send>(
 ) -> PyResult<T> {
     let main = rustix::thread::gettid() == rustix::process::getpid();
     let slice = if main { MAIN_SLICE } else { OTHER_SLICE };
+    // One that came while the call prepared to wait.
+    py.check_signals()?;
     loop {
         let limit = Instant::now() + slice;
         let (limit, last) = match deadline {
