@@ -52,10 +52,11 @@ lint: $(VENV)/.installed $(VENV)/.tools ## format, clippy, ruff, mypy, stubs
 	$(BIN)/mypy --strict -p ouroboros
 	$(BIN)/python -m mypy.stubtest ouroboros
 
-bench: $(VENV)/.installed ## this library beside what one would pick instead
+bench: $(VENV)/.installed $(VENV)/.tools ## this library beside what one would pick instead
 	$(CARGO) build --quiet --release --package o7s-bench --package o7s-irmd --package o7s-ipcpd
 	$(CARGO_TARGET_DIR)/release/o7s-bench
 	$(BIN)/python benches/python/bench.py
+	$(BIN)/python benches/python/chat.py
 
 docs: $(VENV)/.installed $(VENV)/.tools ## reference of the Python package, as HTML in build/reference
 	$(BIN)/python docs/reference/build.py
