@@ -110,6 +110,12 @@ def name_types(stub: dict[str, object]) -> None:
     for module in [each for name, each in sys.modules.items() if name.startswith("ouroboros")]:
         for name, thing in public.items():
             vars(module).setdefault(name, thing)
+    # A package whose parts are private shows their functions, with the names that those use.
+    for name, part in list(sys.modules.items()):
+        package, _, last = name.rpartition(".")
+        if package.startswith("ouroboros.") and last.startswith("_"):
+            for known, thing in vars(part).items():
+                vars(sys.modules[package]).setdefault(known, thing)
     for thing in public.values():
         if hasattr(thing, "_fields") and inspect.isfunction(thing.__new__):
             # The constructor of a named tuple belongs to no module.

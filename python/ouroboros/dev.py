@@ -150,6 +150,7 @@ class Flow(_native.Flow):
         errno EINPROGRESS, and the event FlowAlloc (or FlowDealloc, when it failed) tells the
         outcome.
         """
+        _check_name(dst)
         request = self._requested(qos)
         return QoSSpec._from_fields(self._alloc(dst, request, timeo) or request)
 
@@ -157,7 +158,10 @@ class Flow(_native.Flow):
     def _requested(qos: Optional[QoSSpec]) -> _native._QoS:
         asked = _RAW if qos is None else qos
         if not isinstance(asked, QoSSpec):
-            raise TypeError(f"qos must be a QoSSpec or None, not {type(qos).__name__}")
+            raise TypeError(
+                f"qos must be a QoSSpec or None, not {type(qos).__name__}; a time limit is given "
+                "by name: timeo=5"
+            )
         return asked._request()
 
     def accept(self, timeo: Optional[float] = None) -> QoSSpec:
@@ -166,6 +170,11 @@ class Flow(_native.Flow):
         *timeo*: seconds; None = for ever, 0 (or less) = only what waits already. Raises
         TimeoutError when it passes.
         """
+        if isinstance(timeo, str):
+            raise TypeError(
+                f"accept takes no name, only a time limit in seconds; bind this process with "
+                f"node.bind({timeo!r}) or 'irm bind' to get the flows to the name"
+            )
         fields = self._accept(timeo)
         assert fields is not None  # Only alloc and join can be pending.
         return QoSSpec._from_fields(fields)
@@ -181,6 +190,7 @@ class Flow(_native.Flow):
         The QoS of such a flow is fixed: *qos* is accepted and not used, except that encryption
         raises an error. A number in second place is the time limit.
         """
+        _check_name(dst)
         if isinstance(qos, QoSSpec):
             if qos.cypher_s > 0:
                 raise FlowNotSupportedError(
@@ -221,6 +231,8 @@ class Flow(_native.Flow):
 
     def set_flags(self, flags: FlowProperties) -> None:
         """Replaces all flags: give the access mode too, or the flow becomes read-only."""
+        if not isinstance(flags, int):
+            raise TypeError(f"flags must be FlowProperties, not {type(flags).__name__}")
         self._set_flags(int(flags))
 
     def get_flags(self) -> FlowProperties:
@@ -369,6 +381,11 @@ class Flow(_native.Flow):
         if not self.closed:
             _warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
             self.close()
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a name must be a str, not {type(name).__name__}")
 
 
 def flow_alloc(dst: str, qos: Optional[QoSSpec] = None, timeo: Optional[float] = None) -> Flow:

@@ -6,6 +6,7 @@ Numbers from 1000 are Ouroboros' own; ``ERRNO_NAMES`` has their names.
 from __future__ import annotations
 
 import errno as _errno
+from typing import Optional
 
 __all__ = [
     "EAUTH",
@@ -187,7 +188,7 @@ _BY_ERRNO: dict[int, type[OuroborosError]] = {
 }
 
 # What differs with what was being done; the last column holds for all other numbers.
-_BY_DOING: dict[str, tuple[dict[int, type[OuroborosError]], type[OuroborosError] | None]] = {
+_BY_DOING: dict[str, tuple[dict[int, type[OuroborosError]], Optional[type[OuroborosError]]]] = {
     "alloc": ({}, None),
     "alloc-unlimited": ({_errno.ETIMEDOUT: FlowAllocTimeout}, None),
     "io": ({}, None),

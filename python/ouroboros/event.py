@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntFlag
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Optional, SupportsIndex, Union, cast
@@ -162,6 +162,12 @@ class FlowSet(_native.FlowSet):
     Its end, by destroy(), close() or a with-statement, leaves the flows allocated and the events
     that were moved to a queue valid.
     """
+
+    def __new__(cls, flows: Optional[Iterable[Flow]] = None) -> FlowSet:
+        """Refuses a flow in place of flows, which is iterable too and would lose its messages."""
+        if isinstance(flows, _native.Flow):
+            raise TypeError("FlowSet takes an iterable of flows; write FlowSet([flow])")
+        return super().__new__(cls, flows)
 
     def select(self, timeo: Optional[float] = None) -> list[FEvent]:
         """Waits like wait() and returns the events; an empty list when the time limit passes."""

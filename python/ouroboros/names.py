@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Optional, Union
 
 from . import _native
 from .errors import EIRMD, IrmError, OuroborosError
+from .node import program_path
 
 __all__ = ["bound", "registered"]
 
@@ -75,8 +75,8 @@ def bound(
             _quietly(irm.unbind_process, pid, name)
         return
     path = os.fspath(prog_or_pid)
-    found = path if os.sep in path else shutil.which(path) or path
-    irm.bind_program(os.path.realpath(found), name, args is not None, list(args or []))
+    started = args is not None
+    irm.bind_program(program_path(path, started=started), name, started, list(args or []))
     try:
         yield name
     finally:

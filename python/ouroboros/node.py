@@ -91,6 +91,26 @@ def find_program(name: str) -> Path:
     )
 
 
+def program_path(program: _PathLike, *, started: bool) -> str:
+    """The path of a program that is bound: as given, else from the PATH.
+
+    One that the daemon is to start must be there. One that others start need not: a process is
+    known by the base name of its program, or by its module's name.
+    """
+    path = os.fspath(program)
+    found = path if os.sep in path else shutil.which(path) or path
+    if started and not os.path.isfile(found):
+        raise IrmError(
+            errno.ENOENT,
+            f"cannot bind {path}: there is no such program; give its path, or put it on the PATH",
+        )
+    if started and not os.access(found, os.X_OK):
+        raise IrmError(
+            errno.EACCES, f"cannot bind {path}: it is not executable; 'chmod +x {path}' mends that"
+        )
+    return os.path.realpath(found)
+
+
 class Node:
     """A private irmd in a temporary runtime directory.
 
@@ -368,6 +388,11 @@ class Node:
         if program is None:
             if args is not None:
                 raise TypeError("bind() takes args with a program only")
+            if pid is not None and not isinstance(pid, int):
+                raise TypeError(
+                    f"pid must be an int, not {type(pid).__name__}; for a program write "
+                    f"program={pid!r}"
+                )
             if pid is None or pid == os.getpid():
                 pid = os.getpid()
                 _native.announce()
@@ -375,10 +400,11 @@ class Node:
             return
         if pid is not None:
             raise TypeError("bind() takes a pid or a program, not both")
-        path = os.fspath(program)
-        found = path if os.sep in path else shutil.which(path) or path
         self._management.bind_program(
-            os.path.realpath(found), name, args is not None, list(args or [])
+            program_path(program, started=args is not None),
+            name,
+            args is not None,
+            list(args or []),
         )
 
     def unbind(

@@ -50,6 +50,17 @@ pub(crate) fn timeout(limit: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Durat
     ))
 }
 
+/// A text to write.
+pub(crate) fn text<'a, 'py>(text: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
+    match text.cast::<PyString>() {
+        Ok(text) => Ok(text),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "writeline() takes a str, not {}; use write()",
+            text.get_type().name()?
+        ))),
+    }
+}
+
 /// A number of bytes or characters; no count = no limit.
 pub(crate) fn count(count: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
     let Some(count) = count else {
@@ -66,7 +77,10 @@ pub(crate) fn count(count: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>>
                 Ok(Some(usize::MAX))
             }
         }
-        Err(error) => Err(error),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "count must be an int or None, not {}",
+            count.get_type().name()?
+        ))),
     }
 }
 

@@ -10,11 +10,11 @@ use std::{
 };
 
 use pyo3::{
-    exceptions::PyValueError,
+    exceptions::{PyBufferError, PyTypeError, PyValueError},
     ffi,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyTuple, PyType},
+    types::{PyString, PyTuple, PyType},
 };
 
 use crate::flow::Flow;
@@ -87,7 +87,19 @@ impl<'py> Buffer<'py> {
         // SAFETY: the object is alive, the interpreter attached, and `raw` is a `Py_buffer` that
         // stays where it is until `PyBuffer_Release`.
         if unsafe { PyObject_GetBuffer(object.as_ptr(), &raw mut *raw, flags) } != 0 {
-            return Err(PyErr::fetch(object.py()));
+            let error = PyErr::fetch(object.py());
+            return Err(if object.is_instance_of::<PyString>() && flags == SIMPLE {
+                PyTypeError::new_err(
+                    "a bytes-like object is required, not 'str'; use writeline() for text",
+                )
+            } else if error.is_instance_of::<PyBufferError>(object.py()) && flags == WRITABLE {
+                PyBufferError::new_err(format!(
+                    "the buffer ({}) is read-only; give a bytearray or another writable one",
+                    object.get_type().name()?
+                ))
+            } else {
+                error
+            });
         }
         Ok(Self {
             raw,

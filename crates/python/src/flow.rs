@@ -373,10 +373,11 @@ impl Flow {
     fn writeline(
         &self,
         py: Python<'_>,
-        ln: &Bound<'_, PyString>,
+        ln: &Bound<'_, PyAny>,
         count: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        let length = self.write_text(py, ln, count, Waiting::AsSet)?;
+        let text = argument::text(ln)?;
+        let length = self.write_text(py, text, count, Waiting::AsSet)?;
         length.ok_or_else(|| no_outcome(py))
     }
 

@@ -7,7 +7,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Optional, TypeVar
 
 from .. import _native
 from ..dev import Flow as SyncFlow
@@ -326,6 +326,12 @@ class Flow:
             if self._closed:
                 raise StopAsyncIteration from None
             raise
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError("a flow of ouroboros.aio needs 'async with', not 'with'")
+
+    def __exit__(self, *_: object) -> None:
+        """Never called: __enter__() raises."""
 
     async def __aenter__(self) -> Self:
         return self

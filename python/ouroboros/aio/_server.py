@@ -7,7 +7,7 @@ import inspect
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union
 
 from ..dev import Flow as SyncFlow
 from ..errors import OuroborosError
@@ -104,6 +104,12 @@ class Server:
         finally:
             self.close()
 
+    def __enter__(self) -> NoReturn:
+        raise TypeError("a server of ouroboros.aio needs 'async with', not 'with'")
+
+    def __exit__(self, *_: object) -> None:
+        """Never called: __enter__() raises."""
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -129,6 +135,11 @@ async def start_server(
     A coroutine function is run as a task. The callback closes the flow when it is done with it,
     for example with ``async with flow:``; a flow whose callback raises is closed.
     """
+    if not callable(client_connected_cb):
+        raise TypeError(
+            f"client_connected_cb must be callable, not {type(client_connected_cb).__name__}; "
+            "names are bound with node.bind() or ouroboros.names.bound()"
+        )
 
     def serve(accepted: SyncFlow) -> Flow:
         flow = Flow(accepted)
