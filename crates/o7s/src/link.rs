@@ -322,8 +322,9 @@ impl Link {
 
     /// One attempt to write a packet.
     pub(crate) fn try_write(&self, buf: &[u8]) -> Result<usize> {
-        if let Some(why) = self.why_unwritable() {
-            return Err(why);
+        // The sender itself looks at all else that can be in the way.
+        if self.is_down() {
+            return Err(self.why_unwritable().unwrap_or(FLOW_DOWN));
         }
         let mut tx = lock(&self.tx);
         let sent = if buf.is_empty() {
@@ -340,6 +341,12 @@ impl Link {
             Err(SendError::Full) if buf.is_empty() => Ok(0),
             Err(error) => Err(not_sent(error)),
         }
+    }
+
+    /// Whether one end has taken the flow down.
+    #[inline]
+    fn is_down(&self) -> bool {
+        self.own_down.load(Ordering::Relaxed) || self.state.is_peer_down()
     }
 
     /// Why a write cannot succeed now or later, if so.

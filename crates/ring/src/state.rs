@@ -231,6 +231,18 @@ impl State {
         }
     }
 
+    /// Whether the other end has set the flow down.
+    #[inline]
+    #[must_use]
+    pub fn is_peer_down(&self) -> bool {
+        let side = self.local.side.peer().index();
+        self.local.map().control().sides[side]
+            .down
+            .load(Ordering::Acquire)
+            & 1
+            != 0
+    }
+
     /// Tells the peer that this end is deallocated; wakes it, and the threads of this process
     /// that wait on the flow.
     pub fn close(&self) {

@@ -160,6 +160,8 @@ pub fn park(
             },
         };
         match futex.wait(word, expected, timeout) {
+            // Looked at before the flag is raised again: else the peer would wake nobody next.
+            FutexWait::Woken if ready() => return WaitOutcome::Ready,
             FutexWait::Woken | FutexWait::TimedOut => {}
             FutexWait::Interrupted => {
                 return if ready() {
@@ -277,7 +279,9 @@ mod system {
             let credit = self.credit.load(Ordering::Relaxed);
             if credit == 0 {
                 let interval = self.probe.load(Ordering::Relaxed);
-                if self.skipped.fetch_add(1, Ordering::Relaxed) < interval {
+                let skipped = self.skipped.load(Ordering::Relaxed);
+                if skipped < interval {
+                    self.skipped.store(skipped + 1, Ordering::Relaxed);
                     return false;
                 }
                 self.skipped.store(0, Ordering::Relaxed);
