@@ -42,7 +42,7 @@ test-model: ## all interleavings of the ring and its wake-ups (loom)
 		$(CARGO) test --release --package o7s-ring --test loom
 
 test-python: $(VENV)/.installed $(VENV)/.tools ## Python tests against the installed package
-	$(BIN)/python -m pytest python/tests
+	$(BIN)/python -X dev -W error -m pytest python/tests
 
 lint: $(VENV)/.installed $(VENV)/.tools ## format, clippy, ruff, mypy, stubs
 	$(CARGO) fmt --all --check

@@ -168,8 +168,9 @@ fn one_way(
     kind: &str,
     size: usize,
     count: u64,
+    cpu: usize,
 ) -> Result<Duration, Box<dyn std::error::Error>> {
-    let (mut transport, mut child) = connect(dir, kind, &format!("sink:{size}:{count}"), 1)?;
+    let (mut transport, mut child) = connect(dir, kind, &format!("sink:{size}:{count}"), cpu)?;
     let message = vec![7; size];
     let start = Instant::now();
     for _ in 0..count {
@@ -227,12 +228,18 @@ pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
         let mut row = format!("{size:>12}");
         let mut below = format!("{:>12}", "");
         for kind in KINDS {
-            let time = one_way(dir, kind, size, count)?;
+            let time = one_way(dir, kind, size, count, 1)?;
             row += &format!(" {:>14}", rate(count, time));
             below += &format!(" {:>14}", bandwidth(count * size as u64, time));
         }
         println!("{row}\n{below}");
     }
+    let (size, count) = SIZES[0];
+    let mut row = format!("{:>12}", format!("{size}, one CPU"));
+    for kind in KINDS {
+        row += &format!(" {:>14}", rate(count, one_way(dir, kind, size, count, 0)?));
+    }
+    println!("{row}");
     let (size, count) = SIZES[2];
     let time = two_copies(size, count);
     println!(

@@ -10,10 +10,14 @@ ouroboros.aio
     Flows for asyncio: open_flow, accept_flow, start_server, protocols.
 ouroboros.names
     Names for the length of a with-statement: registered, bound.
+ouroboros.listener
+    Accepting flow after flow: listen, Listener.
 ouroboros.errors
     All exceptions.
-ouroboros.Node
+ouroboros.Node, ouroboros.daemon
     A private daemon for the length of a with-statement.
+ouroboros.testbed
+    Test networks: nodes and links on one machine.
 
 Log messages go to the logger 'ouroboros'.
 """

@@ -118,6 +118,9 @@ class Node:
     (OUROBOROS_RUNTIME_DIR is set). At its end the daemon, its IPCPs and the directory are gone;
     also when this process is killed.
 
+    runtime_dir
+        A directory of your own instead of a temporary one: made if it is missing, kept at the end,
+        with the daemon's log in it.
     log_level
         'error', 'warn', 'info', 'debug' or 'trace': how much the daemon writes to its log.
     timeout
@@ -129,7 +132,14 @@ class Node:
     _prefix: tuple[str, ...] = ()
     _adopted = True
 
-    def __init__(self, *, log_level: Optional[str] = None, timeout: float = 20.0) -> None:
+    def __init__(
+        self,
+        *,
+        runtime_dir: Optional[_PathLike] = None,
+        log_level: Optional[str] = None,
+        timeout: float = 20.0,
+    ) -> None:
+        self._own_dir = None if runtime_dir is None else Path(runtime_dir).absolute()
         self._log_level = log_level
         self._timeout = timeout
         self._dir: Optional[Path] = None
@@ -150,9 +160,13 @@ class Node:
         if self._process is not None:
             raise NodeError(EIRMD, "the node is running already")
         irmd = find_program("irmd")
-        # Short: the path of a socket has at most 107 bytes.
-        self._dir = Path(tempfile.mkdtemp(prefix="o7s-"))
         self._pid = os.getpid()
+        if self._own_dir is None:
+            # Short: the path of a socket has at most 107 bytes.
+            self._dir = Path(tempfile.mkdtemp(prefix="o7s-"))
+        else:
+            self._own_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._dir = self._own_dir
         try:
             self._spawn(irmd)
         except BaseException:
@@ -180,9 +194,10 @@ class Node:
             str(irmd),
             "--runtime-dir",
             str(self.dir),
-            "--remove-runtime-dir",
             "--foreground",
         ]
+        if self._own_dir is None:
+            command.append("--remove-runtime-dir")
         environment = dict(os.environ)
         environment[_ENVIRONMENT] = str(self.dir)
         if self._log_level is not None:
@@ -192,9 +207,11 @@ class Node:
         death, self._alive = os.pipe()
         ready, ready_write = os.pipe()
         command += ["--ready-fd", str(ready_write), "--die-with-fd", str(death)]
-        # The daemon wants an empty directory, since it removes it at the end: its log moves there
-        # when it runs.
-        self._log_file, first_log = tempfile.mkstemp(prefix="o7s-", suffix=".log")
+        # The daemon wants an empty directory if it removes it at the end: its log moves there when
+        # it runs.
+        self._log_file, first_log = tempfile.mkstemp(
+            prefix="o7s-", suffix=".log", dir=self._own_dir
+        )
         try:
             self._run(command, environment, ready_write, death)
             os.close(ready_write)
@@ -284,7 +301,8 @@ class Node:
             os.close(self._log_file)
             self._log_file = None
         if self._dir is not None:
-            shutil.rmtree(self._dir, ignore_errors=True)
+            if self._own_dir is None:
+                shutil.rmtree(self._dir, ignore_errors=True)
             self._dir = None
 
     def _forked(self) -> None:

@@ -265,3 +265,22 @@ def test_forked_children_do_not_keep_the_daemon(child):
         assert not gone(forked)
     finally:
         os.kill(forked, 9)
+
+
+def test_a_directory_of_ones_own_is_kept(tmp_path):
+    from ouroboros.daemon import Irmd
+
+    where = tmp_path / "new" / "node"
+    for _ in range(2):
+        with Irmd(runtime_dir=where) as node:
+            assert node.dir == where
+            node.serve_name("kept")
+        assert [path.suffix for path in where.iterdir() if "irm.sock" in path.name] == []
+        assert (where / "irmd.log").exists()
+
+
+def test_configuration_files_are_refused_clearly():
+    from ouroboros.daemon import Irmd
+
+    with pytest.raises(errors.NodeError, match="not available yet"):
+        Irmd("irmd.conf")
