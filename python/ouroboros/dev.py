@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import warnings
 from collections.abc import Iterator
 from enum import IntFlag
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Optional, Union
+from typing import TYPE_CHECKING, Final, NamedTuple, Optional, Union
 
 from . import _native
+from ._owned import Owned
 from .errors import (
     FlowAllocatedException,
     FlowDeallocWarning,
@@ -132,7 +132,7 @@ class PacketView:
         return 0 if self._view is None else len(self._view)
 
 
-class Flow(_native.Flow):
+class Flow(Owned, _native.Flow):
     """A flow: messages to and from a program that was found by its name.
 
     Get one from flow_alloc(), flow_accept() or flow_join(), or make an unallocated one with Flow()
@@ -348,20 +348,6 @@ class Flow(_native.Flow):
                 return
             yield packet
 
-    def __enter__(self) -> Flow:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        value: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("cannot pickle a Flow: it belongs to its process")
-
     def __repr__(self) -> str:
         state = self.state
         name = type(self).__name__
@@ -375,12 +361,6 @@ class Flow(_native.Flow):
             return repr(self.get_qos())
         except OuroborosError:
             return "QoS unknown"
-
-    def __del__(self, _warn: Any = warnings.warn) -> None:
-        # Nothing to say in a forked child: there the parent's flows are unallocated.
-        if not self.closed:
-            _warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
 
 
 def _check_name(name: str) -> None:

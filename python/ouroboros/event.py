@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 import errno
-import warnings
 from collections.abc import Iterable, Iterator
 from enum import IntFlag
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Optional, SupportsIndex, Union, cast
 
 from . import _native
+from ._owned import Owned
 from .errors import FlowEventError, FlowEventTimeout
 
 __all__ = [
@@ -156,7 +156,7 @@ class FEventQueue(_native.EventQueue):
         self.clear()
 
 
-class FlowSet(_native.FlowSet):
+class FlowSet(Owned, _native.FlowSet):
     """Flows to wait for, made from any iterable of flows.
 
     Its end, by destroy(), close() or a with-statement, leaves the flows allocated and the events
@@ -185,29 +185,10 @@ class FlowSet(_native.FlowSet):
     def __iter__(self) -> Iterator[Flow]:
         return iter(cast("list[Flow]", self.flows()))
 
-    def __enter__(self) -> FlowSet:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        value: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.destroy()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("cannot pickle a FlowSet: it belongs to its process")
-
     def __repr__(self) -> str:
         if self.closed:
             return "<FlowSet destroyed>"
         return f"<FlowSet of {len(self)} flows>"
-
-    def __del__(self, _warn: Any = warnings.warn) -> None:
-        if not self.closed:
-            _warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.destroy()
 
 
 # At the end: dev.py needs the classes above. Everything of `dev` is exported here as well.

@@ -10,19 +10,18 @@
 from __future__ import annotations
 
 import errno
-import warnings
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, NoReturn, Optional
+from typing import Optional
 
 from . import _native
+from ._owned import Owned
 from .dev import Flow
 from .errors import FlowNotAllocatedException, FlowTimeout, FlowWouldBlock
 
 __all__ = ["Listener", "listen"]
 
 
-class Listener(_native.Listener):
+class Listener(Owned, _native.Listener):
     """Flows to the names of this process, in the order in which they were allocated.
 
     While it is open the process counts as a server: flows are taken for it, and one that arrives
@@ -76,28 +75,8 @@ class Listener(_native.Listener):
                 return
             yield flow
 
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        value: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("cannot pickle a Listener: it belongs to its process")
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'closed' if self.closed else 'open'}>"
-
-    def __del__(self, _warn: Any = warnings.warn) -> None:
-        # Nothing to say in a forked child: there the parent's listeners are closed.
-        if not self.closed:
-            _warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
 
 
 def listen() -> Listener:
