@@ -178,6 +178,7 @@ impl Node {
         let name = Name::new(name)?;
         let qos = available(qos)?;
         let body = Body::FlowAlloc(FlowAlloc {
+            kex: String::new(),
             dst: name.as_str().to_owned(),
             qos: qos.into(),
             timeout_ns: timeout.map(nanos),

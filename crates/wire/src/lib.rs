@@ -4,7 +4,9 @@
 //! with `parse` and `emit`; parsing is the only place where foreign bytes become typed values and
 //! the only place that can fail.
 
+pub mod frcp;
 pub mod hash;
 pub mod name;
+pub mod oap;
 pub mod oping;
 pub mod qos;

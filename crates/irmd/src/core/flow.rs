@@ -121,6 +121,8 @@ impl Core {
             bell_side: bell_side as u32,
             bell_slot: flow.slot.slot,
             new_bell: self.bells.must_send(flow.slot.bell, bell_side),
+            direct: true,
+            ..FlowInfo::default()
         };
         let sent_bell = info.new_bell.then_some((info.bell_id, bell_side));
         if !cx.send_flow(conn, id, info) {

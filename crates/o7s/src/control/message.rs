@@ -3,6 +3,8 @@
 //! Names and hashes arrive here as they were sent; the receiver checks them once, when it turns a
 //! message into values of its own.
 
+use zeroize::Zeroize as _;
+
 use crate::{Error, ErrorKind, QosSpec};
 
 /// What travels in one frame.
@@ -338,6 +340,10 @@ pub struct FlowAlloc {
     /// Limit in ns from arrival; none = the daemon's (20 s).
     #[prost(uint64, optional, tag = "3")]
     pub timeout_ns: Option<u64>,
+    /// Key exchange that the flow must have at least (`spec/oap-crypto.md` §4.1); empty = as
+    /// `qos.cypher_s` and the name's configuration say.
+    #[prost(string, tag = "4")]
+    pub kex: String,
 }
 
 /// Request to wait for a flow to any name bound to the process.
@@ -431,6 +437,63 @@ pub struct FlowInfo {
     /// them. A process that has the doorbell drops them.
     #[prost(bool, tag = "10")]
     pub new_bell: bool,
+    /// The two processes share the segment, and nothing between them loses, reorders or damages
+    /// packets: FRCP and CRC have nothing to do. False for a flow over a layer.
+    #[prost(bool, tag = "11")]
+    pub direct: bool,
+    /// Longest packet that the layer carries, bytes, as it is written to the segment; 0 = what the
+    /// segment can hold.
+    #[prost(uint32, tag = "12")]
+    pub max_packet: u32,
+    /// How packets are protected; none = in clear.
+    #[prost(message, optional, tag = "13")]
+    pub secret: Option<FlowSecret>,
+    /// What both ends can do beyond the protocols of 0.23.
+    #[prost(message, optional, tag = "14")]
+    pub extensions: Option<Extensions>,
+    /// Name in the certificate with which the other end proved who it is; empty = it did not.
+    #[prost(string, tag = "15")]
+    pub peer_name: String,
+}
+
+/// The key of a flow. Never logged; overwritten when dropped.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct FlowSecret {
+    /// Cipher (`spec/oap-crypto.md` §2.3).
+    #[prost(uint32, tag = "1")]
+    pub cipher: u32,
+    /// 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for FlowSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlowSecret")
+            .field("cipher", &self.cipher)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for FlowSecret {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+/// What the two ends of a flow agreed on beyond the protocols of 0.23.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Extensions {
+    /// Messages larger than a packet travel as fragments.
+    #[prost(bool, tag = "1")]
+    pub fragments: bool,
+    /// Acknowledgements may list what arrived out of order.
+    #[prost(bool, tag = "2")]
+    pub selective: bool,
+    /// Largest receive window of the other end, packets; 0 = that of 0.23.
+    #[prost(uint32, tag = "3")]
+    pub window: u32,
 }
 
 /// A process id.

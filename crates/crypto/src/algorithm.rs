@@ -1,0 +1,1 @@
+//! The algorithms: names, numbers on the wire, strength.

@@ -1,0 +1,1 @@
+//! The file `enc.conf`, which says how a name is encrypted.

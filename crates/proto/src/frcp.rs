@@ -1,0 +1,1 @@
+//! The Flow and Retransmission Control Protocol (`spec/frcp.md`).

@@ -1,0 +1,5 @@
+//! The protocols of Ouroboros as state machines: bytes, commands and `now` go in, bytes, events and
+//! the next deadline come out. No clock, no socket, no thread.
+
+pub mod frcp;
+pub mod oap;

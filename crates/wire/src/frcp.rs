@@ -1,0 +1,1 @@
+//! The header of FRCP packets (`spec/frcp.md` §2).

@@ -1,0 +1,1 @@
+//! The header of flow allocation, OAP (`spec/oap-crypto.md` §2).
