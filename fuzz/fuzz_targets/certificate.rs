@@ -1,0 +1,34 @@
+//! Arbitrary certificates and key files: no panic, and nobody is trusted who is not in the store.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use o7s_crypto::{
+    cert::{Certificate, TrustStore},
+    sign::{SigningKey, VerifyingKey},
+};
+
+fuzz_target!(|input: (u64, Vec<u8>)| {
+    let (now, bytes) = input;
+    for parsed in [Certificate::from_der(&bytes), Certificate::from_pem(&bytes)] {
+        let Ok(certificate) = parsed else { continue };
+        assert!(TrustStore::new().verify(&certificate, now).is_err());
+        let mut store = TrustStore::new();
+        store.add(certificate.clone());
+        let _ = store.verify(&certificate, now);
+        let _ = (certificate.subject(), certificate.issuer());
+        let _ = certificate.common_name();
+        if let Ok(key) = certificate.key() {
+            let _ = key.verify(None, b"message", &bytes);
+        }
+    }
+    let _ = VerifyingKey::from_spki_der(&bytes);
+    for key in [
+        SigningKey::from_pem(&bytes),
+        SigningKey::from_pkcs8_der(&bytes),
+    ] {
+        if let Ok(key) = key {
+            let _ = key.sign(None, b"message");
+        }
+    }
+});
