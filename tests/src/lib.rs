@@ -9,10 +9,11 @@ use std::{
 };
 
 use o7s::{
-    Node, RuntimeDir,
+    Flow, Node, QosSpec, RuntimeDir,
     irm::{IpcpConfig, IpcpType, Irm, LayerInfo, Status},
 };
 use o7s_irmd::embedded::{Builder, Daemon};
+use sha3::{Digest as _, Sha3_256};
 
 /// A private daemon with a local layer named `local`.
 pub struct TestNode {
@@ -249,6 +250,34 @@ impl Peer {
         self.line()
     }
 
+    /// Stops the peer as with `kill -STOP`, and waits until it has stopped.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn stop(&self) {
+        let pid = rustix::process::Pid::from_raw(self.pid()).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP)
+            .expect("it can be stopped");
+        loop {
+            let options = rustix::process::WaitIdOptions::STOPPED;
+            let id = rustix::process::WaitId::Pid(pid);
+            match rustix::process::waitid(id, options) {
+                Ok(_) => return,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => panic!("the peer does not stop: {error}"),
+            }
+        }
+    }
+
+    /// Lets a stopped peer go on.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn go_on(&self) {
+        let pid = rustix::process::Pid::from_raw(self.pid()).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("it can go on");
+    }
+
     /// Kills the peer as with `kill -9` and waits for its end.
     ///
     /// # Panics
@@ -264,6 +293,73 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A QoS from words such as `loss=0`; what is not named is as in a raw flow.
+///
+/// # Panics
+/// On a word that names no field or no number.
+#[must_use]
+pub fn qos(words: &[&str]) -> QosSpec {
+    let mut qos = QosSpec::RAW;
+    for word in words {
+        let (field, value) = word.split_once('=').expect("FIELD=VALUE");
+        let value: u32 = value.parse().expect("a number");
+        match field {
+            "loss" => qos.loss = value,
+            "ber" => qos.ber = value,
+            "in_order" => qos.in_order = value.try_into().expect("8 bits"),
+            "timeout" => qos.timeout = value,
+            "cypher_s" => qos.cypher_s = value.try_into().expect("16 bits"),
+            other => panic!("no field {other}"),
+        }
+    }
+    qos
+}
+
+/// Writes `total` bytes that are no repetition of one another in messages of `size` bytes; returns
+/// their SHA3-256.
+///
+/// # Errors
+/// What the flow says.
+pub fn bulk(flow: &Flow, total: usize, size: usize) -> o7s::Result<String> {
+    let mut hash = Sha3_256::new();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut message = vec![0; size];
+    let mut left = total;
+    while left > 0 {
+        for word in message.chunks_mut(8) {
+            // xorshift64
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes()[..word.len()]);
+        }
+        let part = &message[..size.min(left)];
+        flow.write(part)?;
+        hash.update(part);
+        left -= part.len();
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+/// Reads `total` bytes; returns their SHA3-256.
+///
+/// # Errors
+/// What the flow says.
+pub fn digest(flow: &Flow, total: usize) -> o7s::Result<String> {
+    let mut hash = Sha3_256::new();
+    let mut read = 0;
+    while read < total {
+        let message = flow.read_packet()?;
+        hash.update(&message);
+        read += message.len();
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Pid of this process.

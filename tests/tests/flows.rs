@@ -108,21 +108,37 @@ fn a_new_flow_has_what_was_asked_for() {
 }
 
 #[test]
-fn qos_that_is_not_available_is_refused() {
+fn the_services_asked_for_are_told_truly_and_absurd_ones_are_refused() {
     let test = TestNode::start();
+    test.serve_here("here");
     let node = test.node();
-    for qos in [
-        QosSpec::DATA,
-        QosSpec::VOICE,
-        QosSpec {
-            cypher_s: 256,
-            ..QosSpec::RAW
-        },
-    ] {
-        let error = node.alloc("here", qos, None).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotSupported);
-        assert!(error.to_string().contains("not available yet"), "{error}");
+    let pair = |qos| {
+        let mut client = node.start_alloc("here", qos, None).unwrap();
+        let server = node.accept(None).unwrap();
+        (client.wait(None).unwrap(), server)
+    };
+    for (qos, flags) in [(QosSpec::DATA, 7), (QosSpec::VOICE, 2)] {
+        let (client, server) = pair(qos);
+        for flow in [&client, &server] {
+            assert_eq!(flow.qos(), Ok(qos));
+            assert_eq!(flow.frct_flags(), Ok(FrctFlags(flags)));
+            // Retransmission is the QoS' business; the rest is ours.
+            flow.set_frct_flags(FrctFlags(0)).unwrap();
+            assert_eq!(flow.frct_flags(), Ok(FrctFlags(flags & 1)));
+        }
+        client.write(b"served").unwrap();
+        assert_eq!(server.read_packet().unwrap(), b"served");
     }
+    let (raw, _server) = pair(QosSpec::RAW);
+    let error = raw.frct_flags().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission);
+    let absurd = QosSpec {
+        cypher_s: 257,
+        ..QosSpec::RAW
+    };
+    let error = node.alloc("here", absurd, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("0 to 256"), "{error}");
 }
 
 #[test]

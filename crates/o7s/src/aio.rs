@@ -1,7 +1,7 @@
 //! `async` on a tokio runtime: reading, writing, allocating, accepting.
 //!
 //! All functions are safe to cancel: a read that is dropped has taken no packet, an accept that is
-//! dropped leaves its flow to the next one. Reading and writing need no descriptor: the notifier
+//! dropped leaves its flow to the next one. Reading and writing need no descriptor: the service
 //! thread of the process wakes the task.
 
 use std::{

@@ -1,8 +1,8 @@
 //! Hearing: the one epoll instance of a process in which all its doorbells hang.
 //!
 //! Whoever waits for flows polls that instance and calls [`Doorbells::hear`], which passes the news
-//! on to every flow concerned, and so to its set, its descriptor and its tasks. `fileno()` and
-//! `async` have nobody who polls for them: [`Doorbells::start_notifier`] gives them a thread.
+//! on to every flow concerned, and so to its set, its descriptor and its tasks. `fileno()`, `async`
+//! and FRCP have nobody who polls for them: the service thread ([`crate::service`]) does.
 
 use std::{
     collections::HashMap,
@@ -35,7 +35,6 @@ const NO_WAIT: Timespec = Timespec {
 pub(crate) struct Doorbells {
     epoll: OwnedFd,
     sources: Mutex<Sources>,
-    notifier: Mutex<bool>,
 }
 
 #[derive(Default)]
@@ -106,7 +105,6 @@ impl Doorbells {
         Ok(Self {
             epoll,
             sources: Mutex::default(),
-            notifier: Mutex::new(false),
         })
     }
 
@@ -208,31 +206,6 @@ impl Doorbells {
         ];
         Ok(poll(&mut fds, timeout)? > 0)
     }
-
-    /// Starts the thread that hears for those who cannot poll; once per process.
-    pub(crate) fn start_notifier(&'static self) -> Result<()> {
-        let mut started = lock(&self.notifier);
-        if *started {
-            return Ok(());
-        }
-        let body = || {
-            loop {
-                match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], None) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => self.hear(None),
-                    // Out of memory: no reason to spin.
-                    Err(_) => std::thread::yield_now(),
-                }
-            }
-        };
-        let blocked = block_signals();
-        let spawned = std::thread::Builder::new()
-            .name("o7s-notifier".to_owned())
-            .spawn(body);
-        restore_signals(&blocked);
-        spawned.map_err(|error| Error::system("start the notifier thread", &error))?;
-        *started = true;
-        Ok(())
-    }
 }
 
 impl AsFd for Doorbells {
@@ -243,7 +216,7 @@ impl AsFd for Doorbells {
 
 /// Blocks all signals in this thread, so that a thread started now never takes one from the
 /// program; returns what was blocked before.
-fn block_signals() -> libc::sigset_t {
+pub(crate) fn block_signals() -> libc::sigset_t {
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both sets are local; `sigfillset` initialises the one and `pthread_sigmask`, which
@@ -255,7 +228,7 @@ fn block_signals() -> libc::sigset_t {
     }
 }
 
-fn restore_signals(before: &libc::sigset_t) {
+pub(crate) fn restore_signals(before: &libc::sigset_t) {
     // SAFETY: the set was filled by `pthread_sigmask`.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }

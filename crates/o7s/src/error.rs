@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Busy,
     /// Not a valid argument (EINVAL).
     Invalid,
+    /// A packet is not what the other end can have sent: damaged or forged (EBADMSG).
+    Integrity,
     /// The message is larger than the flow can carry (EMSGSIZE).
     MessageSize,
     /// The operation does not exist for this IPCP type, or not yet (ENOTSUP).
@@ -72,6 +74,7 @@ const NUMBERS: &[(ErrorKind, i32)] = &[
     (ErrorKind::Exists, libc::EEXIST),
     (ErrorKind::Busy, libc::EBUSY),
     (ErrorKind::Invalid, libc::EINVAL),
+    (ErrorKind::Integrity, libc::EBADMSG),
     (ErrorKind::MessageSize, libc::EMSGSIZE),
     (ErrorKind::NotSupported, libc::ENOTSUP),
     (ErrorKind::TimedOut, libc::ETIMEDOUT),
@@ -199,6 +202,7 @@ impl From<Error> for io::Error {
             ErrorKind::TimedOut => io::ErrorKind::TimedOut,
             ErrorKind::Permission | ErrorKind::Access => io::ErrorKind::PermissionDenied,
             ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::Integrity => io::ErrorKind::InvalidData,
             ErrorKind::Invalid | ErrorKind::Name => io::ErrorKind::InvalidInput,
             ErrorKind::Interrupted => io::ErrorKind::Interrupted,
             ErrorKind::FlowDown | ErrorKind::FlowPeer => io::ErrorKind::ConnectionReset,

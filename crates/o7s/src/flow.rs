@@ -20,6 +20,12 @@ use crate::{
     process::{generation, lock, process},
 };
 
+/// A blocked call looks this often whether the peer's process is still there. It learns of its end
+/// from the daemon, at once; this is for the case that the daemon is gone too.
+const WAIT_SLICE: Duration = Duration::from_secs(1);
+/// How often lingering looks at the flow although nothing arrives.
+const LINGER_SLICE: Duration = Duration::from_millis(20);
+
 /// A flow, or one that is being allocated.
 ///
 /// Clones are the same flow; it is deallocated by [`Flow::dealloc`] or when the last clone goes.
@@ -322,10 +328,19 @@ impl Flow {
     /// [`ErrorKind::NotAllocated`].
     pub fn wait_readable(&self, deadline: Option<Instant>) -> Result<()> {
         let link = self.inner.link()?;
-        let outcome = link
-            .reader
-            .wait(deadline, || link.is_readable(), || self.inner.is_over());
-        self.waited(outcome)
+        loop {
+            let slice = Slice::of(deadline);
+            let outcome = link.waiting_to_read(|| {
+                link.reader.wait(
+                    Some(slice.until),
+                    || link.is_readable(),
+                    || self.inner.is_over(),
+                )
+            });
+            if slice.is_over(outcome, link) {
+                return self.waited(outcome);
+            }
+        }
     }
 
     /// Writes one packet and returns its length.
@@ -390,12 +405,13 @@ impl Flow {
         if length > link.max_packet {
             return Err(too_large(length, link.max_packet));
         }
-        let outcome = link.writer.wait(
-            deadline,
-            || link.is_writable(length),
-            || self.inner.is_over(),
-        );
-        self.waited(outcome)
+        loop {
+            let slice = Slice::of(deadline);
+            let outcome = link.wait_writable(length, slice.until, || self.inner.is_over());
+            if slice.is_over(outcome, link) {
+                return self.waited(outcome);
+            }
+        }
     }
 
     fn waited(&self, outcome: WaitOutcome) -> Result<()> {
@@ -492,17 +508,35 @@ impl Flow {
     /// # Errors
     /// [`ErrorKind::Permission`] on a flow without FRCP.
     pub fn frct_flags(&self) -> Result<FrctFlags> {
-        self.inner.link()?;
-        Err(NO_FRCP)
+        Ok(self.frcp_link()?.frct_flags())
     }
 
-    /// Sets the FRCP flags that the user may set.
+    /// Sets the FRCP flags that the user may set: [`FrctFlags::RES_CNTL`] and
+    /// [`FrctFlags::LINGER`]; [`FrctFlags::RETRANSMIT`] stays as the QoS says.
     ///
     /// # Errors
     /// [`ErrorKind::Permission`] on a flow without FRCP.
-    pub fn set_frct_flags(&self, _flags: FrctFlags) -> Result<()> {
-        self.inner.link()?;
-        Err(NO_FRCP)
+    pub fn set_frct_flags(&self, flags: FrctFlags) -> Result<()> {
+        self.frcp_link()?.set_frct_flags(flags);
+        Ok(())
+    }
+
+    /// The open end, if its QoS asked for FRCP.
+    fn frcp_link(&self) -> Result<&Link> {
+        let link = self.inner.link()?;
+        if link.qos.needs_frcp() {
+            Ok(link)
+        } else {
+            Err(NO_FRCP)
+        }
+    }
+
+    /// Name in the certificate with which the other end proved who it is; empty if it did not.
+    ///
+    /// # Errors
+    /// The flow is not allocated.
+    pub fn peer_name(&self) -> Result<&str> {
+        Ok(&self.inner.link()?.peer_name)
     }
 
     /// Packets that wait to be read here.
@@ -524,15 +558,72 @@ impl Flow {
     /// What has gone over the flow, and what waits.
     #[must_use]
     pub fn stats(&self) -> FlowStats {
-        self.inner.link.get().map(Link::stats).unwrap_or_default()
+        self.inner
+            .link
+            .get()
+            .map(|link| link.stats())
+            .unwrap_or_default()
     }
 
     /// Ends the flow here. The other end reads what was written and then learns of it; threads
     /// that wait on the flow in this process return with an error.
     ///
+    /// A reliable flow over a layer waits until the other end has acknowledged everything, unless
+    /// [`FrctFlags::LINGER`] is off; see [`Flow::linger`].
+    ///
     /// # Errors
     /// [`ErrorKind::NotAllocated`] if that has been done already.
     pub fn dealloc(&self) -> Result<()> {
+        self.inner.check_fork()?;
+        loop {
+            match self.linger(None) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return self.start_dealloc(),
+            }
+        }
+    }
+
+    /// Waits until the other end has acknowledged everything that was written, or never will; at
+    /// once on flows that do not retransmit, and on those whose ends share their memory: what was
+    /// written there cannot be lost.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] at `deadline`, [`ErrorKind::Interrupted`] when a signal arrived,
+    /// [`ErrorKind::NotAllocated`].
+    pub fn linger(&self, deadline: Option<Instant>) -> Result<()> {
+        let link = self.inner.link()?;
+        let Some(limit) = link.linger_limit() else {
+            return Ok(());
+        };
+        let until = deadline.map_or(limit, |deadline| deadline.min(limit));
+        while link.must_linger() {
+            let ready = || link.reader.readable() || link.why_ended().is_some();
+            let slice = until.min(Instant::now() + LINGER_SLICE);
+            match link
+                .reader
+                .wait(Some(slice), ready, || self.inner.is_over())
+            {
+                WaitOutcome::Cancelled => return self.inner.link().map(drop),
+                WaitOutcome::Interrupted => return Err(INTERRUPTED),
+                WaitOutcome::TimedOut if Instant::now() >= until => {
+                    return if until == limit {
+                        Ok(())
+                    } else {
+                        Err(TIMED_OUT)
+                    };
+                }
+                WaitOutcome::Ready | WaitOutcome::TimedOut => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Flow::dealloc`] that does not wait: what is not yet acknowledged is looked after by a
+    /// thread of the library, as long as the process lives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAllocated`] if that has been done already.
+    pub fn start_dealloc(&self) -> Result<()> {
         self.inner.check_fork()?;
         if self.inner.end() {
             Ok(())
@@ -605,9 +696,7 @@ impl Flow {
             return Err(too_large(length, link.max_packet));
         }
         enlist(&self.inner.watch.writers, waker);
-        Ok(link
-            .writer
-            .arm_bell(|| link.is_writable(length) || self.inner.is_over()))
+        Ok(link.arm_writable(length, || self.inner.is_over()))
     }
 
     fn has_flags(&self, flags: FlowFlags) -> bool {
@@ -679,6 +768,37 @@ fn enlist(waiting: &Mutex<Vec<Waker>>, waker: &Waker) {
     let mut waiting = lock(waiting);
     if !waiting.iter().any(|known| known.will_wake(waker)) {
         waiting.push(waker.clone());
+    }
+}
+
+/// A part of a long wait, after which the peer's process is looked for.
+struct Slice {
+    until: Instant,
+    is_last: bool,
+}
+
+impl Slice {
+    fn of(deadline: Option<Instant>) -> Self {
+        let end = Instant::now() + WAIT_SLICE;
+        match deadline {
+            Some(deadline) if deadline <= end => Self {
+                until: deadline,
+                is_last: true,
+            },
+            _ => Self {
+                until: end,
+                is_last: false,
+            },
+        }
+    }
+
+    /// Whether the wait is over; looks for the peer if it is not.
+    fn is_over(&self, outcome: WaitOutcome, link: &Link) -> bool {
+        if outcome != WaitOutcome::TimedOut || self.is_last {
+            return true;
+        }
+        link.check_peer();
+        false
     }
 }
 

@@ -29,6 +29,7 @@ mod process;
 pub mod program;
 mod reactor;
 pub mod runtime;
+mod service;
 mod set;
 
 pub use error::{Error, ErrorKind, Result};

@@ -13,8 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     Error, ErrorKind, FlowFlags, Node, Pending, Result,
-    doorbell::Doorbells,
-    link::Link,
+    link::{Link, Remains},
     process::{generation, lock, process},
     set::{Member, SetInner},
 };
@@ -28,7 +27,7 @@ pub(crate) struct FlowInner {
     pub(crate) number: i32,
     pub(crate) node: Node,
     pub(crate) name: String,
-    pub(crate) link: OnceLock<Link>,
+    pub(crate) link: OnceLock<Arc<Link>>,
     pub(crate) request: Mutex<Option<(Pending, Option<u64>)>>,
     pub(crate) failure: OnceLock<Error>,
     /// Deallocated here.
@@ -72,7 +71,10 @@ impl FlowInner {
     pub(crate) fn install(self: &Arc<Self>, link: Link) {
         link.bell.attach(link.slot, Arc::downgrade(self));
         self.node.enter(link.daemon, link.end, Arc::downgrade(self));
-        let _ = self.link.set(link);
+        link.alarm.belong_to(Arc::downgrade(self));
+        let link = Arc::new(link);
+        let _ = self.link.set(link.clone());
+        link.begin();
     }
 
     /// The open end, or why there is none.
@@ -162,10 +164,14 @@ impl FlowInner {
             member.set.forget(self.number);
         }
         if let Some(link) = self.link.get() {
-            link.state.close();
-            link.bell.detach(link.slot);
+            // What is still on its way is looked after by the service thread.
+            match process().service() {
+                Ok(service) if link.must_linger() => {
+                    service.look_after(Arc::new(Remains::new(link.clone())));
+                }
+                _ => link.release(),
+            }
             self.kick(link);
-            self.node.tell_dealloc(link.daemon, link.end);
         }
         process().give_number(self.number);
         true
@@ -181,6 +187,14 @@ impl FlowInner {
     /// News from the doorbell, the daemon or the request's connection.
     pub(crate) fn notify(self: &Arc<Self>, own: Option<&SetInner>) {
         self.complete();
+        if let Some(link) = self.link.get() {
+            link.rang();
+        }
+        self.tell(own);
+    }
+
+    /// Tells whoever waits that there is news.
+    pub(crate) fn tell(self: &Arc<Self>, own: Option<&SetInner>) {
         if let Some(member) = &mut *lock(&self.watch.member) {
             member.mark_ready(self, own);
         }
@@ -199,11 +213,10 @@ impl FlowInner {
         }
     }
 
-    /// Starts the notifier, which hears for `fileno()` and tasks.
+    /// Has the service thread hear the doorbells for `fileno()` and tasks.
     pub(crate) fn be_heard(&self) -> Result<()> {
         self.node.listen_to_daemon()?;
-        let doorbells: &'static Doorbells = process().doorbells()?;
-        doorbells.start_notifier()
+        process().service()?.hear()
     }
 
     /// After a read: the descriptor must not stay readable when nothing is left.

@@ -22,6 +22,8 @@ use crate::{
     set::SetInner,
 };
 
+/// Greatest encryption strength, bits (`spec/api.md` B3).
+const MAX_STRENGTH: u16 = 256;
 /// Idle request connections that are kept for the next calls.
 const IDLE_MAX: usize = 16;
 
@@ -175,15 +177,39 @@ impl Node {
         qos: QosSpec,
         timeout: Option<Duration>,
     ) -> Result<Pending> {
+        self.start_alloc_with(name, qos, timeout, "")
+    }
+
+    /// [`Node::start_alloc`] with a key exchange, by its name in `enc.conf`, that the flow must have
+    /// at least (`spec/oap-crypto.md` §4.1); empty = as the QoS and the name's configuration say.
+    ///
+    /// # Errors
+    /// What can be said without waiting.
+    pub fn start_alloc_with(
+        &self,
+        name: &str,
+        qos: QosSpec,
+        timeout: Option<Duration>,
+        kex: &str,
+    ) -> Result<Pending> {
         let name = Name::new(name)?;
-        let qos = available(qos)?;
+        if qos.cypher_s > MAX_STRENGTH {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "an encryption strength of {} bits cannot be had; cypher_s is 0 to \
+                     {MAX_STRENGTH}",
+                    qos.cypher_s
+                ),
+            ));
+        }
         let body = Body::FlowAlloc(FlowAlloc {
-            kex: String::new(),
+            kex: kex.to_owned(),
             dst: name.as_str().to_owned(),
             qos: qos.into(),
             timeout_ns: timeout.map(nanos),
         });
-        self.start(Kind::Alloc, name.as_str(), body)
+        self.start(Kind::Alloc(qos.cypher_s), name.as_str(), body)
     }
 
     /// Starts what [`Node::accept`] does and returns at once.
@@ -284,7 +310,7 @@ impl Node {
                 format!("cannot map the flow to {:?}: {error}", info.name),
             )
         })?;
-        Ok(Link::new(self.clone(), daemon, info, qos, endpoint, bell))
+        Link::new(self.clone(), daemon, info, qos, endpoint, bell)
     }
 
     /// The doorbell `key`, opened from its descriptors if it is new.
@@ -434,27 +460,4 @@ fn unknown_bell(key: BellKey) -> Error {
         ErrorKind::Daemon,
         format!("the irmd named an unknown doorbell {}", key.1),
     )
-}
-
-/// The QoS as it can be served, or an error that says what is missing: never silently less.
-///
-/// `ber` becomes 1 as in the default build of 0.23 (`spec/frcp.md` §1.2): memory has no bit errors.
-fn available(qos: QosSpec) -> Result<QosSpec> {
-    let missing = if qos.cypher_s > 0 {
-        "encryption (cypher_s > 0)"
-    } else if qos.in_order != 0 {
-        "ordering and flow control (in_order)"
-    } else {
-        return Ok(QosSpec {
-            ber: qos.ber.max(1),
-            ..qos
-        });
-    };
-    Err(Error::new(
-        ErrorKind::NotSupported,
-        format!(
-            "a flow with {missing} is not available yet; ask for a raw flow (the default QoS), \
-             whose messages between programs of one machine arrive complete and in order"
-        ),
-    ))
 }

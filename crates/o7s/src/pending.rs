@@ -18,7 +18,8 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Alloc,
+    /// With the least encryption strength, bits.
+    Alloc(u16),
     Accept,
     Join,
 }
@@ -182,8 +183,30 @@ impl Pending {
             self.node.give_back(connection);
         }
         match answer? {
-            (Body::Flow(info), fds) => self.node.adopt(info, fds, daemon),
+            (Body::Flow(info), fds) => {
+                let link = self.node.adopt(info, fds, daemon)?;
+                self.check_strength(link)
+            }
             (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// A program that asked for encryption never gets a weaker flow, whatever the daemon did
+    /// (`spec/api.md` B3 rule 2).
+    fn check_strength(&self, link: Link) -> Result<Link> {
+        match self.kind {
+            Kind::Alloc(strength) if link.qos.cypher_s < strength => {
+                link.release();
+                Err(Error::new(
+                    ErrorKind::Crypt,
+                    format!(
+                        "the flow to {:?} was allocated with an encryption of {} bits where {strength} \
+                         were asked for; it is deallocated again",
+                        self.name, link.qos.cypher_s
+                    ),
+                ))
+            }
+            _ => Ok(link),
         }
     }
 

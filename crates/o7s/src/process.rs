@@ -17,6 +17,7 @@ use crate::{
     Result, RuntimeDir,
     doorbell::Doorbells,
     node::{Node, NodeInner},
+    service::Service,
 };
 
 /// Lowest flow descriptor number (`spec/api.md` A5).
@@ -36,6 +37,7 @@ pub(crate) struct Process {
     nodes: Mutex<HashMap<PathBuf, Weak<NodeInner>>>,
     current: Mutex<Current>,
     doorbells: Mutex<Option<&'static Doorbells>>,
+    service: Mutex<Option<&'static Service>>,
 }
 
 /// The node of the free functions.
@@ -112,6 +114,7 @@ impl Process {
             nodes: Mutex::default(),
             current: Mutex::default(),
             doorbells: Mutex::new(None),
+            service: Mutex::new(None),
         }
     }
 
@@ -137,6 +140,19 @@ impl Process {
             None => {
                 let made = Box::leak(Box::new(Doorbells::new()?));
                 *doorbells = Some(made);
+                Ok(made)
+            }
+        }
+    }
+
+    /// The service of this process.
+    pub(crate) fn service(&self) -> Result<&'static Service> {
+        let mut service = lock(&self.service);
+        match *service {
+            Some(service) => Ok(service),
+            None => {
+                let made = Box::leak(Box::new(Service::new(self.doorbells()?)?));
+                *service = Some(made);
                 Ok(made)
             }
         }

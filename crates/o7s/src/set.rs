@@ -232,10 +232,10 @@ impl FlowSet {
     /// [`FlowSet::wait`] with an empty queue would not wait.
     ///
     /// # Errors
-    /// The notifier thread cannot be started.
+    /// The service thread cannot be started.
     pub fn fileno(&self) -> Result<BorrowedFd<'_>> {
         if self.inner.watched.set(()).is_ok() {
-            self.inner.doorbells.start_notifier()?;
+            process().service()?.hear()?;
             if !lock(&self.inner.ready).is_empty() {
                 self.inner.raise();
             }
@@ -397,7 +397,8 @@ impl Member {
         if peer.closed && !std::mem::replace(&mut self.closed, true) {
             push(EventKind::Dealloc, 1);
         }
-        if peer.gone && !peer.closed && !std::mem::replace(&mut self.gone, true) {
+        let gone = peer.gone || link.is_silent();
+        if gone && !peer.closed && !std::mem::replace(&mut self.gone, true) {
             push(EventKind::Peer, 1);
         }
     }

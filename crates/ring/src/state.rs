@@ -347,6 +347,22 @@ impl ReadWaiter {
         tail != self.local.read.head.load(Ordering::Relaxed) || self.local.check().is_err()
     }
 
+    /// Where the peer will write next, in bytes since the flow began: it changes with everything
+    /// that the peer sends, keepalives included. A sign of life, nothing more: not checked.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.local.incoming().producer.tail.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the ring that records not yet consumed take up, as far as the peer tells the truth.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        let head = self.local.read.head.load(Ordering::Relaxed);
+        self.position()
+            .saturating_sub(head)
+            .min(u64::from(self.local.capacity()))
+    }
+
     /// Data packets that were consumed since the flow began.
     #[must_use]
     pub fn packets_read(&self) -> u64 {
@@ -418,6 +434,13 @@ pub struct WriteWaiter {
 }
 
 impl WriteWaiter {
+    /// Where this end will write next, in bytes since the flow began: it changes with everything
+    /// that is sent, keepalives included.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.local.written.tail.load(Ordering::Acquire)
+    }
+
     /// True if a packet of `len` bytes fits into the ring now, or trying it gives an error.
     #[inline]
     #[must_use]

@@ -6,7 +6,12 @@
 //! | `announce` | makes itself known to the daemon | `ok` |
 //! | `accept N` | accepts N flows and keeps them | `accepted N` |
 //! | `accept-read N` | the same, each in turn after one packet is read from it | `accepted N` |
-//! | `alloc NAME N` | allocates N flows and keeps them | `allocated N` |
+//! | `alloc NAME N [FIELD=VALUE ...]` | allocates N flows with such a QoS and keeps them | `allocated N` |
+//! | `count N` | reads N packets from the first flow; each must hold its number | `counted N` |
+//! | `number N` | writes N packets with their numbers to the first flow | `numbered N` |
+//! | `digest N` | reads N bytes from the first flow | their SHA3-256 |
+//! | `bulk N SIZE` | writes N bytes in messages of SIZE bytes to the first flow | their SHA3-256 |
+//! | `qos` | looks at the QoS of the first flow | `in_order loss ber cypher_s` |
 //! | `echo` | accepts one flow, sends every packet back until it ends, deallocates it | `echoed N` |
 //! | `write TEXT` | writes one packet to each flow | `ok` |
 //! | `flood` | writes to all flows in turn, for ever | `flooding`, then nothing |
@@ -17,7 +22,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use o7s::{ErrorKind, Flow, Node, QosSpec};
+use o7s::{ErrorKind, Flow, Node};
 
 fn main() {
     say("ready");
@@ -65,8 +70,9 @@ fn obey(line: &str, flows: &mut Vec<Flow>) -> o7s::Result<String> {
         }
         "alloc" => {
             let name = rest.first().copied().unwrap_or_default();
+            let qos = o7s_tests::qos(rest.get(2..).unwrap_or_default());
             for _ in 0..count(1) {
-                flows.push(Flow::alloc(name, QosSpec::RAW, None)?);
+                flows.push(Flow::alloc(name, qos, None)?);
             }
             format!("allocated {}", flows.len())
         }
@@ -101,6 +107,29 @@ fn obey(line: &str, flows: &mut Vec<Flow>) -> o7s::Result<String> {
                 }
             }
         }
+        "count" => {
+            let flow = first(flows)?;
+            for number in 0..count(0) as u64 {
+                let packet = flow.read_packet()?;
+                if packet != number.to_be_bytes() {
+                    return Ok(format!("packet {number} is {packet:?}"));
+                }
+            }
+            format!("counted {}", count(0))
+        }
+        "number" => {
+            let flow = first(flows)?;
+            for number in 0..count(0) as u64 {
+                flow.write(&number.to_be_bytes())?;
+            }
+            format!("numbered {}", count(0))
+        }
+        "digest" => o7s_tests::digest(first(flows)?, count(0))?,
+        "bulk" => o7s_tests::bulk(first(flows)?, count(0), count(1))?,
+        "qos" => {
+            let qos = first(flows)?.qos()?;
+            format!("{} {} {} {}", qos.in_order, qos.loss, qos.ber, qos.cypher_s)
+        }
         "read" => match flows.first() {
             Some(flow) => String::from_utf8_lossy(&flow.read_packet()?).into_owned(),
             None => "no flow".to_owned(),
@@ -117,6 +146,12 @@ fn obey(line: &str, flows: &mut Vec<Flow>) -> o7s::Result<String> {
         "rss" => resident().to_string(),
         other => format!("unknown command {other}"),
     })
+}
+
+fn first(flows: &[Flow]) -> o7s::Result<&Flow> {
+    flows
+        .first()
+        .ok_or_else(|| o7s::Error::new(ErrorKind::NotAllocated, "no flow"))
 }
 
 /// Resident memory in bytes, shared memory included.

@@ -2,23 +2,44 @@
 //!
 //! Only attempts are made here, never waiting; [`crate::Flow`] waits between them. Rules of
 //! `spec/frcp.md` §13.1, §13.2.
+//!
+//! ```text
+//! program ── Link ─┬─────────────────────── Plain ── ring    raw, and reliable between two
+//!                  │                                         processes that share the segment
+//!                  ├────────────── Guard ────────── ring    encrypted, CRC
+//!                  └── Engine (FRCP) ── Guard ───── ring    ordered or reliable over a layer
+//! ```
+
+mod engine;
+mod guard;
+mod open;
+mod reason;
+mod sink;
+mod source;
+mod tend;
+mod vigil;
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
 };
 
-use o7s_ring::{
-    BellHandle, Corrupt, Endpoint, ReadWaiter, Receiver, SendError, Sender, State, WriteWaiter,
-};
+use o7s_ring::{ReadWaiter, State, WriteWaiter};
 
 use crate::{
-    Error, ErrorKind, FlowFlags, Node, QosSpec, Result,
-    control::{FlowEnd, FlowInfo},
-    doorbell::PeerBell,
-    node::end_of,
-    process::lock,
+    Error, ErrorKind, FlowFlags, Node, QosSpec, Result, control::FlowEnd, doorbell::PeerBell,
+    process::lock, service::Alarm,
 };
+
+use self::{
+    engine::Engine,
+    guard::Guard,
+    reason::{FLOW_DOWN, NOTHING_TO_READ, VIEWED, broken},
+    sink::Sink,
+    source::Source,
+    vigil::Vigil,
+};
+pub(crate) use self::{reason::too_large, tend::Remains};
 
 /// An open end.
 pub(crate) struct Link {
@@ -34,7 +55,22 @@ pub(crate) struct Link {
     pub(crate) writer: WriteWaiter,
     pub(crate) bell: Arc<PeerBell>,
     pub(crate) slot: u32,
+    /// Longest message that can be written.
     pub(crate) max_packet: usize,
+    pub(crate) alarm: Arc<Alarm>,
+    /// Name with which the other end authenticated itself.
+    pub(crate) peer_name: String,
+    guard: Arc<Guard>,
+    /// FRCP, if this flow runs it.
+    engine: Option<Arc<Engine>>,
+    /// Packets of a guarded flow that were read or dropped.
+    opened: Option<Arc<AtomicU64>>,
+    vigil: Option<Vigil>,
+    frct_flags: AtomicU16,
+    /// The service thread hears doorbells for this flow.
+    is_heard: AtomicBool,
+    /// The doorbell's other end was found closed: the peer's process is gone.
+    vanished: AtomicBool,
     tx: Mutex<Outgoing>,
     rx: Mutex<Incoming>,
     /// This end has taken the flow down.
@@ -45,13 +81,13 @@ pub(crate) struct Link {
 
 /// The sending side.
 struct Outgoing {
-    sender: Sender,
+    sink: Sink,
     bytes: u64,
 }
 
 /// The receiving side, with what is left of a packet that was read in part.
 pub(crate) struct Incoming {
-    receiver: Receiver,
+    source: Source,
     /// Bytes of the front packet that have been read.
     offset: usize,
     /// Bytes put back: they come before anything in the ring.
@@ -86,51 +122,13 @@ pub struct FlowStats {
     pub bytes_written: u64,
     /// Packets that wait to be read here.
     pub rx_queue: usize,
-    /// Packets that wait to be read at the other end.
+    /// Packets that wait to be read at the other end, or to be acknowledged by it.
     pub tx_queue: usize,
+    /// Packets that arrived damaged or forged and were dropped.
+    pub packets_discarded: u64,
 }
 
 impl Link {
-    pub(crate) fn new(
-        node: Node,
-        daemon: u64,
-        info: &FlowInfo,
-        qos: QosSpec,
-        endpoint: Endpoint,
-        bell: Arc<PeerBell>,
-    ) -> Self {
-        let (sender, receiver, state) = endpoint.split();
-        state.set_bell(Some(BellHandle {
-            bell: bell.bell.clone(),
-            slot: info.bell_slot,
-        }));
-        Self {
-            node,
-            daemon,
-            end: end_of(info),
-            name: info.name.clone(),
-            peer_pid: info.peer_pid,
-            qos,
-            reader: state.read_waiter(),
-            writer: state.write_waiter(),
-            max_packet: state.max_message(),
-            state,
-            bell,
-            slot: info.bell_slot,
-            tx: Mutex::new(Outgoing { sender, bytes: 0 }),
-            rx: Mutex::new(Incoming {
-                receiver,
-                offset: 0,
-                stash: Vec::new(),
-                end_mark: false,
-                viewed: View::None,
-                bytes: 0,
-            }),
-            own_down: AtomicBool::new(false),
-            left: AtomicBool::new(false),
-        }
-    }
-
     /// One attempt to read into `buf`, by the rules of partial reads.
     pub(crate) fn try_read(&self, buf: &mut [u8], flags: FlowFlags) -> Result<usize> {
         let partial = !flags.contains(FlowFlags::NO_PARTIAL_READ);
@@ -182,7 +180,7 @@ impl Link {
         }
         self.note_left(&rx);
         let rest = max.saturating_sub(packets.len() - before);
-        let received = rx.receiver.recv_many(rest, |packet| {
+        let received = rx.source.recv_many(rest, |packet| {
             let mut bytes = Vec::new();
             packet.append_to(&mut bytes);
             packets.push(bytes);
@@ -214,7 +212,7 @@ impl Link {
             rest -= 1;
         }
         self.note_left(&rx);
-        let received = rx.receiver.recv_many(rest, |packet| {
+        let received = rx.source.recv_many(rest, |packet| {
             let start = bytes.len();
             packet.append_to(bytes);
             lengths.push(bytes.len() - start);
@@ -234,13 +232,14 @@ impl Link {
             return (0, Some(why));
         }
         let mut tx = lock(&self.tx);
-        let (sent, failed) = tx.sender.try_send_batch(packets);
+        let (sent, failed) = tx.sink.try_send_batch(packets);
         let bytes: usize = packets[..sent]
             .iter()
             .map(|packet| packet.as_ref().len())
             .sum();
         tx.bytes += bytes as u64;
-        (sent, failed.map(not_sent))
+        drop(tx);
+        (sent, failed.map(|error| self.or_ended(error)))
     }
 
     /// The front packet where it lies: address and length. It stays there, and reads of the flow
@@ -249,26 +248,32 @@ impl Link {
         let mut rx = lock(&self.rx);
         let left = self.front(&mut rx)?;
         rx.end_mark = false;
-        if rx.offset > 0 || !rx.stash.is_empty() {
-            // The rest of a packet has no place of its own.
+        let in_place = match rx.source.peek_ptr() {
+            Some(place) if rx.offset == 0 && rx.stash.is_empty() => Some(place),
+            _ => None,
+        };
+        let place = if let Some(place) = in_place {
+            rx.viewed = View::InPlace;
+            place
+        } else {
+            // The rest of a packet, or one that was decrypted, has no place in the ring.
             let rest = rx.take(left);
             rx.viewed = View::Copy(rest.into_boxed_slice());
-        } else {
-            rx.viewed = View::InPlace;
-        }
+            match &rx.viewed {
+                View::Copy(rest) => (rest.as_ptr(), rest.len()),
+                _ => (std::ptr::null(), 0),
+            }
+        };
         self.note_left(&rx);
         rx.bytes += left as u64;
-        match &rx.viewed {
-            View::Copy(rest) => Ok((rest.as_ptr(), rest.len())),
-            _ => Ok(rx.receiver.peek_ptr().unwrap_or((std::ptr::null(), 0))),
-        }
+        Ok(place)
     }
 
     /// Gives the space of the viewed packet back.
     pub(crate) fn release_view(&self) {
         let mut rx = lock(&self.rx);
         if matches!(std::mem::take(&mut rx.viewed), View::InPlace) {
-            rx.receiver.consume();
+            rx.source.consume();
         }
     }
 
@@ -283,7 +288,7 @@ impl Link {
     /// Says outside the lock whether a read has something to return that is not in the ring.
     #[inline]
     fn note_left(&self, rx: &Incoming) {
-        let left = rx.end_mark || !rx.stash.is_empty();
+        let left = rx.end_mark || !rx.stash.is_empty() || rx.source.holds_front();
         if left != self.left.load(Ordering::Relaxed) {
             self.left.store(left, Ordering::Release);
         }
@@ -297,12 +302,12 @@ impl Link {
         if !rx.stash.is_empty() {
             return Ok(rx.stash.len());
         }
-        if let Some(length) = rx.receiver.peek().map_err(broken)? {
+        if let Some(length) = rx.source.peek().map_err(broken)? {
             return Ok(length - rx.offset);
         }
         let why = self.why_ended();
         if why.is_some()
-            && let Some(length) = rx.receiver.peek().map_err(broken)?
+            && let Some(length) = rx.source.peek().map_err(broken)?
         {
             // It came in before the end did.
             return Ok(length - rx.offset);
@@ -312,25 +317,42 @@ impl Link {
 
     /// Whether a read would not wait, as far as can be seen without the lock.
     pub(crate) fn is_readable(&self) -> bool {
-        self.reader.readable() || self.left.load(Ordering::Acquire) || self.why_ended().is_some()
+        let has_message = |engine: &Arc<Engine>| engine.is_readable();
+        self.reader.readable()
+            || self.left.load(Ordering::Acquire)
+            || self.engine.as_ref().is_some_and(has_message)
+            || self.why_ended().is_some()
     }
 
     /// Whether a write of `length` bytes would not wait.
     pub(crate) fn is_writable(&self, length: usize) -> bool {
-        self.writer.writable(length) || self.why_unwritable().is_some()
+        let has_room = match &self.engine {
+            None => self.writer.writable(length + self.guard.overhead()),
+            Some(engine) => engine.is_writable(length),
+        };
+        has_room || self.why_unwritable().is_some()
     }
 
     /// One attempt to write a packet.
     pub(crate) fn try_write(&self, buf: &[u8]) -> Result<usize> {
-        // The sender itself looks at all else that can be in the way.
+        // The sink itself looks at all else that can be in the way.
         if self.is_down() {
             return Err(self.why_unwritable().unwrap_or(FLOW_DOWN));
         }
+        if buf.len() > self.max_packet {
+            return Err(too_large(buf.len(), self.max_packet));
+        }
+        // FRCP would keep the message for an end that nobody reads.
+        if self.engine.is_some()
+            && let Some(why) = self.why_unwritable()
+        {
+            return Err(why);
+        }
         let mut tx = lock(&self.tx);
         let sent = if buf.is_empty() {
-            tx.sender.try_keepalive()
+            tx.sink.try_keepalive()
         } else {
-            tx.sender.try_send(buf)
+            tx.sink.try_send(buf)
         };
         match sent {
             Ok(()) => {
@@ -338,48 +360,23 @@ impl Link {
                 Ok(buf.len())
             }
             // A keepalive that finds no room is not needed: the queue says that we live.
-            Err(SendError::Full) if buf.is_empty() => Ok(0),
-            Err(error) => Err(not_sent(error)),
+            Err(error) if buf.is_empty() && error.kind() == ErrorKind::WouldBlock => Ok(0),
+            Err(error) => {
+                drop(tx);
+                Err(self.or_ended(error))
+            }
         }
     }
 
-    /// Whether one end has taken the flow down.
-    #[inline]
-    fn is_down(&self) -> bool {
-        self.own_down.load(Ordering::Relaxed) || self.state.is_peer_down()
-    }
-
-    /// Why a write cannot succeed now or later, if so.
-    fn why_unwritable(&self) -> Option<Error> {
-        let peer = self.state.peer();
-        if peer.refuses {
-            return Some(REFUSED);
+    /// The error, or what is behind it if there will never be room.
+    #[cold]
+    fn or_ended(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::WouldBlock
+            && let Some(why) = self.why_unwritable()
+        {
+            return why;
         }
-        self.ended_by(peer.closed, peer.gone, peer.down)
-    }
-
-    /// Why nothing can come any more, if so.
-    pub(crate) fn why_ended(&self) -> Option<Error> {
-        let peer = self.state.peer();
-        self.ended_by(peer.closed, peer.gone, peer.down)
-    }
-
-    #[inline]
-    fn ended_by(&self, closed: bool, gone: bool, down: bool) -> Option<Error> {
-        if !(closed || gone || down || self.own_down.load(Ordering::Relaxed) || self.is_broken()) {
-            return None;
-        }
-        Some(if let Some(corrupt) = self.state.corrupt() {
-            broken(corrupt)
-        } else if closed {
-            FLOW_CLOSED
-        } else if gone {
-            PEER_GONE
-        } else if down {
-            FLOW_DOWN
-        } else {
-            OWN_DOWN
-        })
+        error
     }
 
     /// Whether the peer broke the ring, which downs the flow for good.
@@ -397,32 +394,37 @@ impl Link {
     pub(crate) fn rx_queue_len(&self) -> usize {
         let rx = lock(&self.rx);
         let stashed = usize::from(!rx.stash.is_empty() && rx.offset == 0);
-        rx.receiver
-            .queued_packets()
-            .map_or(0, |queued| to_usize(queued) + stashed)
+        rx.source.queued() + stashed
     }
 
     /// Packets that wait to be read at the other end.
     pub(crate) fn tx_queue_len(&self) -> usize {
-        lock(&self.tx).sender.queued_packets().map_or(0, to_usize)
+        lock(&self.tx).sink.queued()
     }
 
     /// Packets that have ever arrived here, and how many of them have been read. A broken ring
     /// has no more than were read.
     pub(crate) fn arrivals(&self) -> (u64, u64) {
+        if let Some(engine) = &self.engine {
+            engine.pump();
+            return engine.counts();
+        }
+        let read = match &self.opened {
+            None => self.reader.packets_read(),
+            Some(opened) => opened.load(Ordering::Acquire),
+        };
         let arrived = self.reader.packets_written();
-        let read = self.reader.packets_read();
         (arrived.map_or(read, |arrived| arrived.max(read)), read)
     }
 
     pub(crate) fn stats(&self) -> FlowStats {
         let (packets_read, bytes_read) = {
             let rx = lock(&self.rx);
-            (rx.receiver.packets_read(), rx.bytes)
+            (rx.source.packets_read(), rx.bytes)
         };
         let (packets_written, bytes_written) = {
             let tx = lock(&self.tx);
-            (tx.sender.packets_written(), tx.bytes)
+            (tx.sink.packets_written(), tx.bytes)
         };
         FlowStats {
             packets_read,
@@ -431,6 +433,7 @@ impl Link {
             bytes_written,
             rx_queue: self.rx_queue_len(),
             tx_queue: self.tx_queue_len(),
+            packets_discarded: self.guard.discarded(),
         }
     }
 }
@@ -443,7 +446,7 @@ impl Incoming {
             buf[..read].copy_from_slice(&self.stash[..read]);
             self.stash.drain(..read);
         } else {
-            self.receiver.copy_out(self.offset, &mut buf[..read]);
+            self.source.copy_out(self.offset, &mut buf[..read]);
             self.offset += read;
             if read == left {
                 self.discard();
@@ -457,22 +460,19 @@ impl Incoming {
         if !self.stash.is_empty() {
             return std::mem::take(&mut self.stash);
         }
-        let mut packet = Vec::new();
         if self.offset == 0 {
-            // It was there a moment ago and nobody else takes it.
-            let _ = self.receiver.try_recv_vec(&mut packet);
-        } else {
-            packet.resize(left, 0);
-            self.receiver.copy_out(self.offset, &mut packet);
-            self.discard();
+            return self.source.take();
         }
+        let mut packet = vec![0; left];
+        self.source.copy_out(self.offset, &mut packet);
+        self.discard();
         packet
     }
 
     /// Drops the front.
     fn discard(&mut self) {
         if self.stash.is_empty() {
-            self.receiver.consume();
+            self.source.consume();
             self.offset = 0;
         } else {
             self.stash.clear();
@@ -480,76 +480,6 @@ impl Incoming {
     }
 }
 
-/// A packet that no flow of this kind can carry.
-pub(crate) fn too_large(length: usize, max: usize) -> Error {
-    Error::new(
-        ErrorKind::MessageSize,
-        format!(
-            "cannot write a packet of {length} bytes: the flow carries at most {max} bytes; write \
-             it in parts"
-        ),
-    )
-}
-
-/// Why a packet was not sent, in the terms of a flow.
-fn not_sent(error: SendError) -> Error {
-    match error {
-        SendError::Full => NO_ROOM,
-        SendError::TooLarge { len, max } => too_large(len, max),
-        SendError::PeerClosed => FLOW_CLOSED,
-        SendError::PeerGone => PEER_GONE,
-        SendError::Refused => REFUSED,
-        SendError::Corrupt(corrupt) => broken(corrupt),
-    }
-}
-
-/// The ring is broken: the flow is down for good, with the reason.
-#[cold]
-fn broken(corrupt: Corrupt) -> Error {
-    Error::new(
-        ErrorKind::FlowDown,
-        format!("the flow is down: {corrupt}; deallocate it and allocate anew"),
-    )
-}
-
 fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
-
-/// Errors of the hot path, made without allocating.
-const fn fixed(kind: ErrorKind, message: &'static str) -> Error {
-    Error::fixed(kind, message)
-}
-
-const REFUSED: Error = fixed(
-    ErrorKind::Permission,
-    "cannot write: the other end of the flow is write-only (its flags say so)",
-);
-const VIEWED: Error = fixed(
-    ErrorKind::Busy,
-    "cannot read: a view of the flow's front packet is open; release it first",
-);
-const NOTHING_TO_READ: Error = fixed(
-    ErrorKind::WouldBlock,
-    "nothing to read on the flow now; wait or try again",
-);
-const NO_ROOM: Error = fixed(
-    ErrorKind::WouldBlock,
-    "no room for the packet now: the other end does not read fast enough; wait or try again",
-);
-const FLOW_CLOSED: Error = fixed(
-    ErrorKind::FlowDown,
-    "the flow is down: the other end deallocated it; deallocate this end too",
-);
-const PEER_GONE: Error = fixed(
-    ErrorKind::FlowPeer,
-    "the process at the other end of the flow died; deallocate this end and allocate anew",
-);
-const FLOW_DOWN: Error = fixed(
-    ErrorKind::FlowDown,
-    "the other end took the flow down (flag Down); it may come up again",
-);
-const OWN_DOWN: Error = fixed(
-    ErrorKind::FlowDown,
-    "this end took the flow down (flag Down); set the flags without it to go on",
-);
