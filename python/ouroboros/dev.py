@@ -94,6 +94,8 @@ class FlowStats(NamedTuple):
     bytes_written: int
     rx_queue: int
     tx_queue: int
+    #: Packets that arrived damaged or forged and were dropped.
+    packets_discarded: int
 
 
 class PacketView:
@@ -151,18 +153,19 @@ class Flow(Owned, _native.Flow):
         outcome.
         """
         _check_name(dst)
-        request = self._requested(qos)
-        return QoSSpec._from_fields(self._alloc(dst, request, timeo) or request)
+        request, kex = self._requested(qos)
+        return QoSSpec._from_fields(self._alloc(dst, request, timeo, kex) or request)
 
     @staticmethod
-    def _requested(qos: Optional[QoSSpec]) -> _native._QoS:
+    def _requested(qos: Optional[QoSSpec]) -> tuple[_native._QoS, str]:
+        """The QoS to ask for, and the key exchange."""
         asked = _RAW if qos is None else qos
         if not isinstance(asked, QoSSpec):
             raise TypeError(
                 f"qos must be a QoSSpec or None, not {type(qos).__name__}; a time limit is given "
                 "by name: timeo=5"
             )
-        return asked._request()
+        return asked._request(), asked.kex
 
     def accept(self, timeo: Optional[float] = None) -> QoSSpec:
         """Waits for a flow to a name that this process is bound to; returns the flow's QoS.
@@ -206,6 +209,9 @@ class Flow(Owned, _native.Flow):
 
     def dealloc(self) -> None:
         """Deallocates the flow.
+
+        A reliable flow over a layer waits until the other end has acknowledged what was written,
+        unless FRCT_LINGER is off.
 
         The Flow is unallocated afterwards in every case. Raises FlowDeallocWarning when it was not
         allocated or the daemon could not be told; close() does the same in silence.

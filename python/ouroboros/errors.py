@@ -31,6 +31,7 @@ __all__ = [
     "FlowEventError",
     "FlowEventTimeout",
     "FlowException",
+    "FlowIntegrityError",
     "FlowMemoryError",
     "FlowNameError",
     "FlowNotAllocatedException",
@@ -93,6 +94,10 @@ class FlowDownException(OuroborosError, ConnectionError):
 
 class FlowPeerException(FlowDownException):
     """The program at the other end died or is silent (EFLOWPEER)."""
+
+
+class FlowIntegrityError(FlowDownException):
+    """The other end sent what it cannot have encrypted with the key of the flow (EBADMSG)."""
 
 
 class FlowEOFError(FlowDownException, EOFError):
@@ -173,6 +178,7 @@ _BY_ERRNO: dict[int, type[OuroborosError]] = {
     _errno.EAGAIN: FlowWouldBlock,
     _errno.ENOMEM: FlowMemoryError,
     _errno.EINVAL: FlowValueError,
+    _errno.EBADMSG: FlowIntegrityError,
     _errno.EBADF: FlowNotAllocatedException,
     _errno.EINPROGRESS: FlowNotAllocatedException,
     _errno.EISCONN: FlowAllocatedException,

@@ -51,6 +51,10 @@ class QoSSpec:
         Silence after which the peer is declared dead, ms; 0 = never. Default 120000.
     cypher_s
         Requested encryption strength, bits, at most 256; 0 = none asked. Keyword only.
+    kex
+        Name of a key exchange that the flow must have at least, such as "X25519" or, against
+        quantum computers, "X25519MLKEM768"; "" = as cypher_s and the configuration of the name say.
+        An error if one of the ends does not have it. Keyword only, used with alloc() only.
 
     A value out of range raises ValueError.
     """
@@ -62,6 +66,7 @@ class QoSSpec:
         "_cypher_s",
         "_delay",
         "_in_order",
+        "_kex",
         "_loss",
         "_max_gap",
         "_timeout",
@@ -79,6 +84,7 @@ class QoSSpec:
         timeout: int = DEFAULT_PEER_TIMEOUT,
         *,
         cypher_s: int = 0,
+        kex: str = "",
     ) -> None:
         self.delay = delay
         self.bandwidth = bandwidth
@@ -89,6 +95,7 @@ class QoSSpec:
         self.max_gap = max_gap
         self.timeout = timeout
         self.cypher_s = cypher_s
+        self.kex = kex
 
     @staticmethod
     def _checked(field: str, value: SupportsIndex) -> int:
@@ -184,6 +191,17 @@ class QoSSpec:
     def cypher_s(self, value: int) -> None:
         self._cypher_s = self._checked("cypher_s", value)
 
+    @property
+    def kex(self) -> str:
+        """Key exchange asked for; "" = none."""
+        return self._kex
+
+    @kex.setter
+    def kex(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f"QoSSpec.kex must be a string, not {type(value).__name__}")
+        self._kex = value
+
     @classmethod
     def raw(cls) -> QoSSpec:
         """Nothing but moving packets: the QoS of a flow that asked for none."""
@@ -240,11 +258,12 @@ class QoSSpec:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, QoSSpec):
             return NotImplemented
-        return self._fields() == other._fields()
+        return (self._fields(), self._kex) == (other._fields(), other._kex)
 
     # The fields can be changed.
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value}" for name, value in zip(_LIMITS, self._fields()))
-        return f"QoSSpec({fields})"
+        kex = f", kex={self._kex!r}" if self._kex else ""
+        return f"QoSSpec({fields}{kex})"

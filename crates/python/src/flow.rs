@@ -186,17 +186,18 @@ impl Flow {
         }
     }
 
-    #[pyo3(signature = (dst, qos, timeo=None))]
+    #[pyo3(signature = (dst, qos, timeo=None, kex=""))]
     fn _alloc(
         &self,
         py: Python<'_>,
         dst: &Bound<'_, PyString>,
         qos: QosFields,
         timeo: Option<&Bound<'_, PyAny>>,
+        kex: &str,
     ) -> PyResult<Option<QosFields>> {
         let (dst, qos) = (argument::name(dst)?, argument::qos(qos));
         self.request(py, argument::timeout(timeo)?, true, |node, limit| {
-            node.start_alloc(&dst, qos, limit)
+            node.start_alloc_with(&dst, qos, limit, kex)
         })
     }
 
@@ -224,19 +225,31 @@ impl Flow {
         })
     }
 
-    /// Deallocates; the object is free for another flow in every case.
-    fn _dealloc(&self, py: Python<'_>) -> PyResult<()> {
-        let flow = self.slot().take();
-        match flow {
-            Some(flow) => py
-                .detach(|| {
-                    // Dropped without the GIL, too: it tells the daemon.
-                    let flow = flow;
-                    flow.dealloc()
-                })
-                .or_raise(py, Doing::Io),
-            None => Err(not_allocated(py)),
-        }
+    /// Deallocates; the object is free for another flow in every case. Waits, if *wait*, until the
+    /// other end has what was written.
+    #[pyo3(signature = (wait=true))]
+    fn _dealloc(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
+        let Some(flow) = self.slot().take() else {
+            return Err(not_allocated(py));
+        };
+        // A signal handler that raises (Ctrl-C) ends the waiting, and so does another dealloc.
+        let lingered = if wait && flow.state() == FlowState::Allocated {
+            wait::until(py, None, Doing::Io, |until| {
+                match flow.linger(Some(until)) {
+                    Err(error) if error.kind() == ErrorKind::NotAllocated => Ok(()),
+                    outcome => outcome,
+                }
+            })
+        } else {
+            Ok(())
+        };
+        let ended = py.detach(|| {
+            // Dropped without the GIL, too: it tells the daemon.
+            let flow = flow;
+            flow.start_dealloc()
+        });
+        lingered?;
+        ended.or_raise(py, Doing::Io)
     }
 
     /// Reads one packet.
@@ -498,7 +511,14 @@ impl Flow {
         self.ask(py, o7s::Flow::max_packet)
     }
 
-    fn _stats(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, usize, usize)> {
+    /// The name in the certificate with which the other end proved who it is, or None.
+    #[getter]
+    fn peer_name(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let name = self.ask(py, |flow| Ok(flow.peer_name()?.to_owned()))?;
+        Ok((!name.is_empty()).then_some(name))
+    }
+
+    fn _stats(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, usize, usize, u64)> {
         let stats = self.ask(py, |flow| Ok(flow.stats()))?;
         Ok((
             stats.packets_read,
@@ -507,6 +527,7 @@ impl Flow {
             stats.bytes_written,
             stats.rx_queue,
             stats.tx_queue,
+            stats.packets_discarded,
         ))
     }
 }

@@ -100,15 +100,18 @@ impl Request {
 impl Request {
     /// Asks for a flow to a name.
     #[staticmethod]
-    #[pyo3(signature = (dst, qos, timeo=None))]
+    #[pyo3(signature = (dst, qos, timeo=None, kex=""))]
     fn alloc(
         py: Python<'_>,
         dst: &Bound<'_, PyString>,
         qos: QosFields,
         timeo: Option<&Bound<'_, PyAny>>,
+        kex: &str,
     ) -> PyResult<Self> {
         let (dst, qos) = (argument::name(dst)?, argument::qos(qos));
-        Self::start(py, timeo, |node, limit| node.start_alloc(&dst, qos, limit))
+        Self::start(py, timeo, |node, limit| {
+            node.start_alloc_with(&dst, qos, limit, kex)
+        })
     }
 
     /// Asks for the next flow to a name of this process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import weakref
 from collections.abc import Callable, Iterable
@@ -244,7 +245,9 @@ class Flow:
         if self._closed:
             return
         self._closed = True
-        self._flow.close()
+        with contextlib.suppress(OuroborosError):
+            # A reliable flow goes on sending in the background.
+            self._flow._dealloc(False)
         self._wake()
         closing, self._closing = self._closing, []
         for waiter in closing:
@@ -303,6 +306,11 @@ class Flow:
     def max_packet(self) -> int:
         """The largest packet in bytes that write() takes."""
         return self._flow.max_packet
+
+    @property
+    def peer_name(self) -> Optional[str]:
+        """The name in the certificate with which the other end proved who it is, or None."""
+        return self._flow.peer_name
 
     def get_qos(self) -> QoSSpec:
         """The QoS of the flow."""
@@ -392,7 +400,8 @@ async def open_flow(
 
     *timeout* (or *timeo*): seconds; None = the daemon's limit (20 s).
     """
-    request = _native.Request.alloc(dst, SyncFlow._requested(qos), time_limit(timeo, timeout))
+    asked, kex = SyncFlow._requested(qos)
+    request = _native.Request.alloc(dst, asked, time_limit(timeo, timeout), kex)
     return Flow(await obtain(request))
 
 

@@ -241,7 +241,8 @@ async def create_flow(
 
     In the manner of loop.create_datagram_endpoint().
     """
-    request = _native.Request.alloc(dst, SyncFlow._requested(qos), time_limit(timeo, timeout))
+    asked, kex = SyncFlow._requested(qos)
+    request = _native.Request.alloc(dst, asked, time_limit(timeo, timeout), kex)
     flow = await obtain(request)
     try:
         protocol = protocol_factory()
