@@ -358,6 +358,7 @@ mod tests {
                 name: "home".to_owned(),
                 dir_hash,
             },
+            ..IpcpConfig::default()
         })
     }
 

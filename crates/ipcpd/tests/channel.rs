@@ -57,6 +57,7 @@ fn greets_works_and_ends_with_its_channel() {
             name: "home".to_owned(),
             dir_hash: 0,
         },
+        ..IpcpConfig::default()
     };
     send(&mut stream, 5, Body::IpcpBootstrap(config.clone()));
     let answer = next(&mut stream, &mut decoder);

@@ -13,7 +13,10 @@ use crate::{
 };
 
 pub use control::{
-    Balance, IpcpConfig, IpcpInfo, IpcpState, IpcpType, LayerInfo, NameInfo, SecurityPaths, Status,
+    AddressPolicy, Balance, CongestionPolicy, DIR_HASH_MD5, DhtConfig, DirConfig, DirectoryPolicy,
+    DtConfig, ETHERTYPE, EthConfig, IpcpConfig, IpcpInfo, IpcpState, IpcpType, LayerInfo,
+    LinkStateConfig, LinkStatePolicy, NameInfo, RoutingConfig, RoutingPolicy, SecurityPaths,
+    Status, UDP_PORT, Udp4Config, Udp6Config, UnicastConfig,
 };
 
 /// Component name of data transfer, for [`Irm::connect_ipcp`].
@@ -71,9 +74,9 @@ impl Irm {
     /// Starts a layer in an IPCP.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::IpcpState`], or what the IPCP says.
+    /// Those of [`IpcpConfig::check`], before anything is sent; [`ErrorKind::NotFound`], [`ErrorKind::IpcpState`], or what the IPCP says.
     pub fn bootstrap_ipcp(&self, pid: i32, config: &IpcpConfig) -> Result<LayerInfo> {
-        checked(&config.layer.name)?;
+        config.check()?;
         let config = config.clone();
         match self.call(Body::BootstrapIpcp(BootstrapIpcp { pid, config }))? {
             Body::Layer(layer) => Ok(layer),

@@ -263,7 +263,6 @@ impl Core {
         boot: BootstrapIpcp,
     ) -> Result<()> {
         let ipcp = self.ipcp(boot.pid)?;
-        Name::new(&boot.config.layer.name)?;
         let asked = known_type(boot.config.ipcp_type)?;
         if asked != ipcp.ipcp_type {
             return Err(Error::new(
@@ -276,6 +275,7 @@ impl Core {
                 ),
             ));
         }
+        boot.config.check()?;
         known_hash(boot.config.layer.dir_hash)?;
         let key = self.defer(cx, conn, id, What::Ipcp { pid: boot.pid }, None)?;
         self.call_ipcp(

@@ -325,6 +325,7 @@ impl Lab {
                 name: name.to_owned(),
                 dir_hash: DirHash::Sha3_256 as u32,
             },
+            ..IpcpConfig::default()
         };
         let boot = o7s::control::BootstrapIpcp {
             pid,

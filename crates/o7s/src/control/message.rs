@@ -5,6 +5,7 @@
 
 use zeroize::Zeroize as _;
 
+use super::{EthConfig, Udp4Config, Udp6Config, UnicastConfig};
 use crate::{Error, ErrorKind, QosSpec};
 
 /// What travels in one frame.
@@ -600,7 +601,8 @@ pub struct BootstrapIpcp {
     pub config: IpcpConfig,
 }
 
-/// Configuration of a layer. The type-specific part of the types to come takes tags from 10.
+/// Configuration of a layer. Options of a type take tags from 10 (local) and from 30 (all others).
+/// Of the types' parts that of `ipcp_type` is looked at; local and broadcast have none.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct IpcpConfig {
     /// The IPCP's type; must be that of the IPCP.
@@ -609,6 +611,18 @@ pub struct IpcpConfig {
     /// Name and directory hash.
     #[prost(message, required, tag = "2")]
     pub layer: LayerInfo,
+    /// For type unicast.
+    #[prost(message, optional, tag = "30")]
+    pub unicast: Option<UnicastConfig>,
+    /// For types eth-llc and eth-dix.
+    #[prost(message, optional, tag = "31")]
+    pub eth: Option<EthConfig>,
+    /// For type udp4.
+    #[prost(message, optional, tag = "32")]
+    pub udp4: Option<Udp4Config>,
+    /// For type udp6.
+    #[prost(message, optional, tag = "33")]
+    pub udp6: Option<Udp6Config>,
 }
 
 /// What is known of a layer.

@@ -14,11 +14,13 @@
 
 mod connection;
 mod frame;
+mod layer;
 mod message;
 
 pub use connection::{Connection, Progress};
 pub(crate) use connection::{remaining, unexpected};
 pub use frame::{Decoder, FrameError, MAX_FDS, REPLY_MAX, REQUEST_MAX, encode, receive, send};
+pub use layer::*;
 pub use message::*;
 
 /// Version of the control protocol; both sides must have the same.

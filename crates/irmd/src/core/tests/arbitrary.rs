@@ -142,7 +142,7 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         4 => (pid(), name(), 0..5_u32).prop_map(|(pid, name, dir_hash)| {
             let layer = LayerInfo { name, dir_hash };
-            let config = IpcpConfig { ipcp_type: 0, layer };
+            let config = IpcpConfig { ipcp_type: 0, layer, ..IpcpConfig::default() };
             Body::BootstrapIpcp(BootstrapIpcp { pid, config })
         }),
         1 => pid().prop_map(|pid| Body::DestroyIpcp(Pid { pid })),
