@@ -4,7 +4,11 @@ use std::net::IpAddr;
 
 use o7s::{
     DirHash, QosSpec,
-    irm::{Balance, DT_COMP, IpcpConfig, IpcpType, LayerInfo, MGMT_COMP},
+    irm::{
+        Balance, CongestionPolicy, DT_COMP, DhtConfig, DirConfig, DtConfig, EthConfig, IpcpConfig,
+        IpcpType, LinkStateConfig, LinkStatePolicy, MGMT_COMP, RoutingConfig, Udp4Config,
+        Udp6Config, UnicastConfig,
+    },
 };
 
 use super::grammar::{Group, Operation};
@@ -14,9 +18,6 @@ pub const HASHES: &[&str] = &["SHA3_224", "SHA3_256", "SHA3_384", "SHA3_512"];
 
 /// Names of the QoS cubes (`spec/irm-tools.md` §12.1).
 pub const QOS_NAMES: &[&str] = &["raw", "best", "video", "voice", "data"];
-
-/// Number of MD5 in layer configurations: the directory hash of UDP layers (§3.1).
-pub const MD5: u32 = 5;
 
 /// A command line, understood.
 #[derive(Debug, PartialEq)]
@@ -253,51 +254,70 @@ impl Bootstrap {
     /// What is missing or does not fit the type, as a text for the user.
     pub fn config(&self, ipcp_type: IpcpType) -> Result<IpcpConfig, String> {
         let options = &self.options;
+        let mut config = IpcpConfig::new(ipcp_type, &self.layer);
         match ipcp_type {
-            IpcpType::Udp4 | IpcpType::Udp6 => {
-                let v4 = ipcp_type == IpcpType::Udp4;
-                let family = if v4 { "IPv4" } else { "IPv6" };
-                let Some(ip) = options.ip else {
+            IpcpType::Udp4 | IpcpType::Udp6 => self.udp(&mut config, ipcp_type)?,
+            IpcpType::EthDix | IpcpType::EthLlc => {
+                let Some(device) = options.device.clone() else {
                     return Err(format!(
-                        "Missing option \"ip\": a layer of type {} needs this machine's {family} \
-                         address.",
+                        "Missing option \"device\": a layer of type {} needs a network interface.",
                         ipcp_type.as_str()
                     ));
                 };
-                if ip.is_ipv4() != v4 {
-                    return Err(format!("Invalid {family} address: \"{ip}\"."));
-                }
-                if ip.is_unspecified() {
-                    return Err(format!(
-                        "Cannot use {family} address: \"{ip}\".\nGive an address of this machine."
-                    ));
-                }
-                if let Some(dns) = options.dns.filter(|dns| dns.is_ipv4() != v4) {
-                    return Err(format!("Invalid DNS {family} address: \"{dns}\"."));
-                }
-            }
-            IpcpType::EthDix | IpcpType::EthLlc if options.device.is_none() => {
-                return Err(format!(
-                    "Missing option \"device\": a layer of type {} needs a network interface.",
-                    ipcp_type.as_str()
-                ));
+                let default = EthConfig::default();
+                config.eth = Some(EthConfig {
+                    dev: device,
+                    ethertype: options.ethertype.map_or(default.ethertype, u32::from),
+                });
             }
             IpcpType::Broadcast if options.hash.is_some_and(|hash| hash != DirHash::Sha3_256) => {
                 return Err("A broadcast layer uses SHA3_256; leave \"hash\" out.".to_owned());
             }
-            _ => {}
+            IpcpType::Unicast => config.unicast = Some(options.unicast()),
+            IpcpType::Broadcast | IpcpType::Local => {}
         }
-        let dir_hash = match ipcp_type {
-            IpcpType::Udp4 | IpcpType::Udp6 => MD5,
-            _ => options.hash.unwrap_or_default() as u32,
+        if !matches!(ipcp_type, IpcpType::Udp4 | IpcpType::Udp6) {
+            config.layer.dir_hash = options.hash.unwrap_or_default() as u32;
+        }
+        config
+            .check()
+            .map_err(|error| format!("Invalid configuration: {}.", error.message()))?;
+        Ok(config)
+    }
+
+    /// The part of the types udp4 and udp6.
+    fn udp(&self, config: &mut IpcpConfig, ipcp_type: IpcpType) -> Result<(), String> {
+        let options = &self.options;
+        let v4 = ipcp_type == IpcpType::Udp4;
+        let family = if v4 { "IPv4" } else { "IPv6" };
+        let Some(ip) = options.ip else {
+            return Err(format!(
+                "Missing option \"ip\": a layer of type {} needs this machine's {family} address.",
+                ipcp_type.as_str()
+            ));
         };
-        Ok(IpcpConfig {
-            ipcp_type: ipcp_type.into(),
-            layer: LayerInfo {
-                name: self.layer.clone(),
-                dir_hash,
-            },
-        })
+        if ip.is_unspecified() && ip.is_ipv4() == v4 {
+            return Err(format!(
+                "Cannot use {family} address: \"{ip}\".\nGive an address of this machine."
+            ));
+        }
+        let wrong = |what: &str, address: IpAddr| {
+            Err(format!("Invalid {what}{family} address: \"{address}\"."))
+        };
+        let port = options.port.unwrap_or(o7s::irm::UDP_PORT);
+        match (v4, ip, options.dns) {
+            (true, IpAddr::V4(ip), None) => config.udp4 = Some(Udp4Config::new(ip, None, port)),
+            (true, IpAddr::V4(ip), Some(IpAddr::V4(dns))) => {
+                config.udp4 = Some(Udp4Config::new(ip, Some(dns), port));
+            }
+            (false, IpAddr::V6(ip), None) => config.udp6 = Some(Udp6Config::new(ip, None, port)),
+            (false, IpAddr::V6(ip), Some(IpAddr::V6(dns))) => {
+                config.udp6 = Some(Udp6Config::new(ip, Some(dns), port));
+            }
+            (_, ip, Some(dns)) if ip.is_ipv4() == v4 => return wrong("DNS ", dns),
+            (_, ip, _) => return wrong("", ip),
+        }
+        Ok(())
     }
 
     /// The given options that mean nothing to this type.
@@ -306,6 +326,52 @@ impl Bootstrap {
         let mut given = self.options.given.clone();
         given.retain(|word| !has_option(ipcp_type, word));
         given
+    }
+}
+
+impl LayerOptions {
+    /// The part of type unicast.
+    fn unicast(&self) -> UnicastConfig {
+        let default = UnicastConfig::default();
+        let (dt, dir) = (default.dt, default.dir);
+        let (ls, dht) = (dt.routing.ls, dir.dht);
+        let pol = match self.routing {
+            Some("lfa") => LinkStatePolicy::Lfa,
+            Some("ecmp") => LinkStatePolicy::Ecmp,
+            _ => LinkStatePolicy::Simple,
+        };
+        let cong_avoid = match self.congestion {
+            Some("none") => CongestionPolicy::None,
+            _ => CongestionPolicy::MbEcn,
+        };
+        UnicastConfig {
+            dt: DtConfig {
+                addr_size: self.addr_size.map_or(dt.addr_size, u32::from),
+                eid_size: self.eid_size.map_or(dt.eid_size, u32::from),
+                max_ttl: self.max_ttl.map_or(dt.max_ttl, u32::from),
+                routing: RoutingConfig {
+                    ls: LinkStateConfig {
+                        pol: pol.into(),
+                        t_recalc: self.ls_t_recalc.unwrap_or(ls.t_recalc),
+                        t_update: self.ls_t_update.unwrap_or(ls.t_update),
+                        t_timeo: self.ls_t_timeo.unwrap_or(ls.t_timeo),
+                    },
+                    ..dt.routing
+                },
+            },
+            dir: DirConfig {
+                dht: DhtConfig {
+                    alpha: self.dht_alpha.unwrap_or(dht.alpha),
+                    k: self.dht_k.unwrap_or(dht.k),
+                    t_expire: self.dht_t_expire.unwrap_or(dht.t_expire),
+                    t_refresh: self.dht_t_refresh.unwrap_or(dht.t_refresh),
+                    t_replicate: self.dht_t_replicate.unwrap_or(dht.t_replicate),
+                },
+                ..dir
+            },
+            cong_avoid: cong_avoid.into(),
+            ..default
+        }
     }
 }
 

@@ -2,11 +2,10 @@
 
 use o7s::{
     DirHash,
-    irm::{Balance, IpcpInfo, IpcpState, IpcpType, NameInfo, SecurityPaths, Status},
+    irm::{Balance, DIR_HASH_MD5, IpcpInfo, IpcpState, IpcpType, NameInfo, SecurityPaths, Status},
 };
 use serde::Serialize;
 
-use super::command::MD5;
 use crate::output::shown;
 
 const IPCP_RULE: &str = "+---------+----------------------+------------+----------------------+\n";
@@ -111,7 +110,7 @@ fn state_word(number: i32) -> &'static str {
 fn hash_word(number: u32) -> String {
     match DirHash::from_number(number) {
         Some(hash) => hash.to_string(),
-        None if number == MD5 => "MD5".to_owned(),
+        None if number == DIR_HASH_MD5 => "MD5".to_owned(),
         None => "UNKNOWN".to_owned(),
     }
 }
@@ -316,7 +315,7 @@ mod tests {
                 "processes": [5], "client": null,
                 "server": {"encryption": null, "certificate": null, "key": "/k"}}])
         );
-        assert_eq!(hash_word(MD5), "MD5");
+        assert_eq!(hash_word(DIR_HASH_MD5), "MD5");
     }
 
     #[test]
