@@ -20,6 +20,17 @@ pub struct Args {
     /// $XDG_RUNTIME_DIR/ouroboros, /tmp/ouroboros-UID]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
+    /// Set up names and IPCPs as this file says; without it nothing is read
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// End with status 1 as soon as an entry of the configuration file has failed, instead of
+    /// serving without it
+    #[arg(long, requires = "config")]
+    pub strict_config: bool,
+    /// Check a configuration file, say what is wrong with it, and end: FILE, else that of
+    /// --config, else /etc/ouroboros/irmd.conf
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub check_config: Option<Option<PathBuf>>,
     /// Let processes of this machine meet over layers only
     #[arg(long)]
     pub no_direct: bool,

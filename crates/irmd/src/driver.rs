@@ -28,6 +28,7 @@ use tokio::{
 };
 
 use crate::{
+    config::Setup,
     core::{ConnId, Core, Settings},
     descriptor,
     link::{CHUNK, Link, Phase},
@@ -53,6 +54,8 @@ pub struct Daemon {
     pub ready: Option<OwnedFd>,
     /// Its end of file stops the daemon.
     pub die_with: Option<OwnedFd>,
+    /// What the configuration file says; carried out before the daemon is ready.
+    pub setup: Option<Setup>,
 }
 
 /// What all tasks share.
@@ -92,7 +95,8 @@ impl Shared {
 /// Runs a daemon until a signal or the end of `die_with` stops it.
 ///
 /// # Errors
-/// The event loop cannot be set up.
+/// The event loop cannot be set up, or an entry of the configuration file failed: that is told at
+/// the end.
 pub fn run(daemon: Daemon) -> Result<()> {
     let failed = |error: io::Error| Error::system("start the event loop", &error);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -101,17 +105,20 @@ pub fn run(daemon: Daemon) -> Result<()> {
         .map_err(failed)?;
     LocalSet::new()
         .block_on(&runtime, serve_all(daemon))
-        .map_err(failed)
+        .map_err(failed)?
 }
 
-async fn serve_all(daemon: Daemon) -> io::Result<()> {
+/// The inner result is that of the configuration.
+async fn serve_all(daemon: Daemon) -> io::Result<Result<()>> {
     let Daemon {
         settings,
         children,
         listener,
         ready,
         die_with,
+        setup,
     } = daemon;
+    let dir = children.dir.clone();
     let shared = Rc::new_cyclic(|weak| Shared {
         state: RefCell::new(State {
             core: Core::new(settings),
@@ -148,15 +155,33 @@ async fn serve_all(daemon: Daemon) -> io::Result<()> {
     spawn_local(keep_time(shared.clone()));
     let accepting = spawn_local(accept_all(shared.clone(), listener, reserve));
     tracing::info!("Ouroboros IPC Resource Manager daemon started...");
+    let configured = Rc::new(RefCell::new(Ok(())));
+    let (configuring, outcome) = (shared.clone(), configured.clone());
+    spawn_local(async move {
+        if let Some(setup) = setup {
+            let strict = setup.is_strict();
+            let done = setup.run(dir).await;
+            let failed = done.is_err();
+            *outcome.borrow_mut() = done;
+            if failed && strict {
+                stop(&configuring, "a failed configuration");
+                return;
+            }
+        }
+        tell_ready(ready);
+    });
+    shared.stopped.notified().await;
+    accepting.abort();
+    tracing::info!("Ouroboros IPC Resource Manager daemon exited. Bye.");
+    Ok(configured.replace(Ok(())))
+}
+
+fn tell_ready(ready: Option<OwnedFd>) {
     if let Some(fd) = ready
         && let Err(error) = File::from(fd).write_all(b"ready\n")
     {
         tracing::warn!("Cannot tell that the daemon is ready: {error}.");
     }
-    shared.stopped.notified().await;
-    accepting.abort();
-    tracing::info!("Ouroboros IPC Resource Manager daemon exited. Bye.");
-    Ok(())
 }
 
 fn stop(shared: &Shared, why: &str) {

@@ -4,6 +4,7 @@
 //! memory and processes. [`embedded::Daemon`] starts a private daemon as a child.
 
 pub mod cli;
+pub mod config;
 pub mod core;
 pub mod descriptor;
 pub mod driver;

@@ -1,11 +1,17 @@
 //! `irmd`, the IPC Resource Manager daemon.
 
-use std::{io, os::fd::OwnedFd, process::ExitCode};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use o7s::{Error, Result, RuntimeDir};
 use o7s_irmd::{
     cli::Args,
+    config::{self, Config, Setup},
     core::{Settings, Trust},
     descriptor,
     driver::{self, Daemon},
@@ -26,13 +32,29 @@ fn main() -> ExitCode {
         println!("{}", version());
         return ExitCode::SUCCESS;
     }
+    if let Some(file) = &args.check_config {
+        let file = file.as_ref().or(args.config.as_ref());
+        let file = file.map_or(Path::new(config::DEFAULT_PATH), PathBuf::as_path);
+        return if config::check(file) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     // First of all, before other descriptors can take a number.
     let passed = match passed(&args) {
         Ok(passed) => passed,
         Err(error) => return failed(&error),
     };
     o7s_log::init("irmd", args.logging);
-    match run(&args, passed) {
+    let setup = match args.config.as_deref().map(Config::load).transpose() {
+        Ok(config) => config.map(|config| Setup::new(config, args.strict_config)),
+        Err(unusable) => {
+            eprint!("{unusable}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(&args, passed, setup) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -75,7 +97,7 @@ fn passed(args: &Args) -> Result<Passed> {
     ))
 }
 
-fn run(args: &Args, (ready, die_with): Passed) -> Result<()> {
+fn run(args: &Args, (ready, die_with): Passed, setup: Option<Setup>) -> Result<()> {
     let dir = args
         .runtime_dir
         .as_ref()
@@ -114,6 +136,7 @@ fn run(args: &Args, (ready, die_with): Passed) -> Result<()> {
         listener,
         ready,
         die_with,
+        setup,
     });
     // Everything of ours in it is removed first, under the lock.
     drop(instance);
