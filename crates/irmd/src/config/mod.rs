@@ -306,3 +306,6 @@ impl Setup {
         report.outcome(&path)
     }
 }
+
+#[cfg(test)]
+mod tests;

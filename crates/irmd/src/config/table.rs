@@ -196,9 +196,10 @@ impl<'t, 'v> Table<'t, 'v> {
     {
         let (key, value) = self.get(reader, words)?;
         let Some(integer) = value.get_ref().as_integer() else {
-            let digits = value.get_ref().as_str().filter(|text| {
-                text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty()
-            });
+            let digits = value
+                .get_ref()
+                .as_str()
+                .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty());
             let example = digits.map_or_else(|| range.start().to_string(), str::to_owned);
             wrong_type(reader, key, value, "a whole number", &example);
             return None;

@@ -452,6 +452,7 @@ pub(super) fn alloc_within(dst: &str, timeout: Option<Duration>) -> Body {
         dst: dst.to_owned(),
         qos: QosSpec::RAW.into(),
         timeout_ns: timeout.map(|timeout| timeout.as_nanos() as u64),
+        ..FlowAlloc::default()
     })
 }
 
