@@ -8,6 +8,8 @@ ouroboros.qos
     Quality of service: QoSSpec.
 ouroboros.aio
     Flows for asyncio: open_flow, accept_flow, start_server, protocols.
+ouroboros.irm, ouroboros.cli
+    Management: IPCPs, layers, names, bindings; by process ids, or by names as the command irm.
 ouroboros.names
     Names for the length of a with-statement: registered, bound.
 ouroboros.listener

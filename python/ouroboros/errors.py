@@ -20,6 +20,7 @@ __all__ = [
     "ENAME",
     "ENOTALLOC",
     "ERRNO_NAMES",
+    "BindError",
     "DaemonError",
     "FlowAllocTimeout",
     "FlowAllocatedException",
@@ -41,7 +42,12 @@ __all__ = [
     "FlowTimeout",
     "FlowValueError",
     "FlowWouldBlock",
+    "IpcpBootstrapError",
+    "IpcpConnectError",
+    "IpcpCreateError",
+    "IpcpEnrollError",
     "IrmError",
+    "IrmNameError",
     "NodeError",
     "OuroborosError",
 ]
@@ -164,7 +170,36 @@ class FlowDeallocWarning(OuroborosError, Warning):
 
 
 class IrmError(OuroborosError):
-    """A management call failed."""
+    """A management call failed.
+
+    Where another exception says it too, the error is of that class as well: without a daemon it is
+    also a DaemonError, for an argument that is not valid also a ValueError (FlowValueError), for a
+    refusal also a PermissionError, after a time limit also a TimeoutError.
+    """
+
+
+class IpcpCreateError(IrmError):
+    """An IPCP could not be created."""
+
+
+class IpcpBootstrapError(IrmError):
+    """A layer could not be started."""
+
+
+class IpcpEnrollError(IrmError):
+    """An IPCP could not be enrolled in a layer."""
+
+
+class IpcpConnectError(IrmError):
+    """An IPCP could not be connected to a neighbour, or disconnected."""
+
+
+class IrmNameError(IrmError):
+    """A name could not be created, destroyed, registered or unregistered."""
+
+
+class BindError(IrmError):
+    """A program or process could not be bound to a name, or unbound."""
 
 
 class NodeError(OuroborosError):
@@ -203,14 +238,55 @@ _BY_DOING: dict[str, tuple[dict[int, type[OuroborosError]], Optional[type[Ourobo
         {_errno.ETIMEDOUT: FlowEventTimeout, _errno.EINVAL: FlowValueError, EIRMD: DaemonError},
         FlowEventError,
     ),
-    "manage": ({EIRMD: DaemonError}, IrmError),
 }
+
+# Management calls: the class of each kind of call.
+_MANAGEMENT: dict[str, type[IrmError]] = {
+    "manage": IrmError,
+    "create": IpcpCreateError,
+    "bootstrap": IpcpBootstrapError,
+    "enroll": IpcpEnrollError,
+    "connect": IpcpConnectError,
+    "name": IrmNameError,
+    "bind": BindError,
+}
+
+# What a management error is as well.
+_ALSO: dict[int, type[OuroborosError]] = {
+    EIRMD: DaemonError,
+    _errno.EINVAL: FlowValueError,
+    _errno.EPERM: FlowPermissionException,
+    _errno.EACCES: FlowPermissionException,
+    _errno.ETIMEDOUT: FlowTimeout,
+}
+
+_combined: dict[tuple[type[IrmError], type[OuroborosError]], type[IrmError]] = {}
 
 
 def error_for(number: int, message: str, doing: str) -> OuroborosError:
     """The exception for an error number of the library. *doing* says what was being done."""
+    management = _MANAGEMENT.get(doing)
+    if management is not None:
+        return irm_error(management, number, message)
     special, fallback = _BY_DOING[doing]
     kind = special.get(number)
     if kind is None:
         kind = fallback or _BY_ERRNO.get(number, FlowException)
     return kind(number, message)
+
+
+def irm_error(kind: type[IrmError], number: int, message: str) -> IrmError:
+    """A management error, which is of the class that the number has elsewhere as well."""
+    also = _ALSO.get(number)
+    if also is None:
+        return kind(number, message)
+    both = _combined.get((kind, also))
+    if both is None:
+        # Pickled by the parts: the class has no name of its own.
+        def reduce(self: IrmError) -> tuple[object, ...]:
+            return irm_error, (kind, self.errno, self.strerror)
+
+        body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__reduce__": reduce}
+        both = type(kind.__name__, (kind, also), body)
+        _combined[kind, also] = both
+    return both(number, message)

@@ -42,7 +42,6 @@ OWN = errors.OuroborosError
         (errors.ENAME, "alloc", [errors.FlowNameError, FlowException]),
         (errors.EIPCP, "alloc", [FlowException]),
         (errors.EIRMD, "alloc", [errors.DaemonError, FlowException, ConnectionError]),
-        (errors.EIRMD, "manage", [errors.DaemonError, ConnectionError]),
         (errors.ECRYPT, "alloc", [errors.FlowCryptError, FlowException]),
         (errors.EAUTH, "alloc", [errors.FlowAuthError, FlowException]),
         (errno.EEXIST, "manage", [errors.IrmError]),

@@ -16,8 +16,20 @@ pub(crate) enum Doing {
     Set,
     /// Waiting for events.
     Wait,
-    /// Management.
+    /// Management: lists, status, the end of an IPCP.
     Manage,
+    /// Creating an IPCP.
+    Create,
+    /// Starting a layer.
+    Bootstrap,
+    /// Enrolling an IPCP.
+    Enroll,
+    /// Connecting or disconnecting an IPCP.
+    Connect,
+    /// Names and their registration.
+    Name,
+    /// Bindings.
+    Bind,
 }
 
 impl Doing {
@@ -29,6 +41,12 @@ impl Doing {
             Self::Set => "set",
             Self::Wait => "wait",
             Self::Manage => "manage",
+            Self::Create => "create",
+            Self::Bootstrap => "bootstrap",
+            Self::Enroll => "enroll",
+            Self::Connect => "connect",
+            Self::Name => "name",
+            Self::Bind => "bind",
         }
     }
 }

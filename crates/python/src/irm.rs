@@ -1,17 +1,37 @@
-//! Management calls for the embedded node.
+//! Management calls: for `ouroboros.irm` and for the embedded node.
 
 use std::path::PathBuf;
 
 use o7s::{
     ErrorKind, Node, RuntimeDir,
-    irm::{self, Balance, IpcpConfig, IpcpType, LayerInfo, NameInfo},
+    irm::{self, IpcpConfig, IpcpType, NameInfo, SecurityPaths},
 };
 use pyo3::{prelude::*, types::PyDict};
 
-use crate::error::{Doing, OrRaise, raise};
+use crate::{
+    argument::{QosFields, qos},
+    error::{Doing, OrRaise, raise},
+    layer::LayerConfig,
+};
 
-/// A name, its load balancing, bound pids, bound programs.
-type NameRow = (String, i32, Vec<i32>, Vec<String>);
+/// Security files: encryption, key, certificate; empty = the default.
+type Files = (String, String, String);
+
+/// A name, its load balancing, bound pids, bound programs, server's files, client's files.
+type NameRow = (String, i32, Vec<i32>, Vec<String>, Files, Files);
+
+fn files(paths: Option<SecurityPaths>) -> Files {
+    let paths = paths.unwrap_or_default();
+    (paths.encryption, paths.key, paths.certificate)
+}
+
+fn paths(files: Option<Files>) -> Option<SecurityPaths> {
+    files.map(|(encryption, key, certificate)| SecurityPaths {
+        encryption,
+        key,
+        certificate,
+    })
+}
 
 /// A management connection to the daemon of one runtime directory.
 ///
@@ -33,9 +53,10 @@ impl Irm {
     fn call<T: Send>(
         &self,
         py: Python<'_>,
+        doing: Doing,
         call: impl FnOnce(&irm::Irm) -> o7s::Result<T> + Send,
     ) -> PyResult<T> {
-        py.detach(|| call(&self.irm)).or_raise(py, Doing::Manage)
+        py.detach(|| call(&self.irm)).or_raise(py, doing)
     }
 }
 
@@ -58,21 +79,21 @@ impl Irm {
             raise(
                 py,
                 ErrorKind::IpcpType,
-                Doing::Manage,
+                Doing::Create,
                 format!("there is no IPCP type number {ipcp_type}"),
             )
         })?;
-        self.call(py, |irm| irm.create_ipcp(name, ipcp_type))
+        self.call(py, Doing::Create, |irm| irm.create_ipcp(name, ipcp_type))
     }
 
     /// Stops an IPCP.
     fn destroy_ipcp(&self, py: Python<'_>, pid: i32) -> PyResult<()> {
-        self.call(py, |irm| irm.destroy_ipcp(pid))
+        self.call(py, Doing::Manage, |irm| irm.destroy_ipcp(pid))
     }
 
     /// The IPCPs: (pid, type, name, layer).
     fn list_ipcps(&self, py: Python<'_>) -> PyResult<Vec<(i32, i32, String, String)>> {
-        let list = self.call(py, irm::Irm::list_ipcps)?;
+        let list = self.call(py, Doing::Manage, irm::Irm::list_ipcps)?;
         Ok(list
             .into_iter()
             .map(|ipcp| (ipcp.pid, ipcp.ipcp_type, ipcp.name, ipcp.layer))
@@ -81,49 +102,104 @@ impl Irm {
 
     /// Starts a layer of type local in an IPCP.
     fn bootstrap_local(&self, py: Python<'_>, pid: i32, layer: &str) -> PyResult<()> {
-        let config = IpcpConfig {
-            ipcp_type: IpcpType::Local.into(),
-            layer: LayerInfo {
-                name: layer.to_owned(),
-                // Hash numbers are those of `irm ipcp bootstrap hash`; 1 = SHA3-256.
-                dir_hash: 1,
-            },
-        };
-        self.call(py, |irm| irm.bootstrap_ipcp(pid, &config).map(drop))
+        let config = IpcpConfig::new(IpcpType::Local, layer);
+        self.call(py, Doing::Bootstrap, |irm| {
+            irm.bootstrap_ipcp(pid, &config).map(drop)
+        })
     }
 
-    /// Creates a name; balance 0 = round-robin, 1 = spill.
-    fn create_name(&self, py: Python<'_>, name: &str, balance: i32) -> PyResult<()> {
+    /// Starts a layer in an IPCP, as an `ouroboros.irm.IpcpConfig` says.
+    fn bootstrap_ipcp(&self, py: Python<'_>, pid: i32, conf: LayerConfig) -> PyResult<()> {
+        let config = conf.message().or_raise(py, Doing::Bootstrap)?;
+        self.call(py, Doing::Bootstrap, |irm| {
+            irm.bootstrap_ipcp(pid, &config).map(drop)
+        })
+    }
+
+    /// Enrolls an IPCP in the layer of `dst`; the name of the layer.
+    fn enroll_ipcp(&self, py: Python<'_>, pid: i32, dst: &str) -> PyResult<String> {
+        let layer = self.call(py, Doing::Enroll, |irm| irm.enroll_ipcp(pid, dst))?;
+        Ok(layer.name)
+    }
+
+    /// Connects a component of an IPCP to a neighbour.
+    fn connect_ipcp(
+        &self,
+        py: Python<'_>,
+        pid: i32,
+        dst: &str,
+        component: &str,
+        fields: QosFields,
+    ) -> PyResult<()> {
+        self.call(py, Doing::Connect, |irm| {
+            irm.connect_ipcp(pid, dst, component, qos(fields))
+        })
+    }
+
+    /// Undoes it.
+    fn disconnect_ipcp(
+        &self,
+        py: Python<'_>,
+        pid: i32,
+        dst: &str,
+        component: &str,
+    ) -> PyResult<()> {
+        self.call(py, Doing::Connect, |irm| {
+            irm.disconnect_ipcp(pid, dst, component)
+        })
+    }
+
+    /// Creates a name; balance 0 = round-robin, 1 = spill; files (encryption, key, certificate).
+    #[pyo3(signature = (name, balance, server=None, client=None))]
+    fn create_name(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        balance: i32,
+        server: Option<Files>,
+        client: Option<Files>,
+    ) -> PyResult<()> {
         let info = NameInfo {
             name: name.to_owned(),
-            balance: Balance::try_from(balance).unwrap_or(Balance::Spill).into(),
+            balance,
+            server: paths(server),
+            client: paths(client),
             ..NameInfo::default()
         };
-        self.call(py, |irm| irm.create_name(&info))
+        self.call(py, Doing::Name, |irm| irm.create_name(&info))
     }
 
     /// Forgets a name and its bindings.
     fn destroy_name(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.call(py, |irm| irm.destroy_name(name))
+        self.call(py, Doing::Name, |irm| irm.destroy_name(name))
     }
 
-    /// The names: (name, balance, bound pids, bound programs).
+    /// The names: (name, balance, bound pids, bound programs, server's files, client's files).
     fn list_names(&self, py: Python<'_>) -> PyResult<Vec<NameRow>> {
-        let list = self.call(py, irm::Irm::list_names)?;
+        let list = self.call(py, Doing::Manage, irm::Irm::list_names)?;
         Ok(list
             .into_iter()
-            .map(|name| (name.name, name.balance, name.processes, name.programs))
+            .map(|info| {
+                (
+                    info.name,
+                    info.balance,
+                    info.processes,
+                    info.programs,
+                    files(info.server),
+                    files(info.client),
+                )
+            })
             .collect())
     }
 
     /// Registers a name with an IPCP's layer.
     fn reg_name(&self, py: Python<'_>, name: &str, pid: i32) -> PyResult<()> {
-        self.call(py, |irm| irm.reg_name(name, pid))
+        self.call(py, Doing::Name, |irm| irm.reg_name(name, pid))
     }
 
     /// Undoes it.
     fn unreg_name(&self, py: Python<'_>, name: &str, pid: i32) -> PyResult<()> {
-        self.call(py, |irm| irm.unreg_name(name, pid))
+        self.call(py, Doing::Name, |irm| irm.unreg_name(name, pid))
     }
 
     /// Binds a program to a name; with `auto` the daemon starts it with `args` when needed.
@@ -135,27 +211,29 @@ impl Irm {
         auto: bool,
         args: Vec<String>,
     ) -> PyResult<()> {
-        self.call(py, |irm| irm.bind_program(&program, name, auto, &args))
+        self.call(py, Doing::Bind, |irm| {
+            irm.bind_program(&program, name, auto, &args)
+        })
     }
 
     /// Undoes it; no name = all names.
     fn unbind_program(&self, py: Python<'_>, program: &str, name: Option<&str>) -> PyResult<()> {
-        self.call(py, |irm| irm.unbind_program(program, name))
+        self.call(py, Doing::Bind, |irm| irm.unbind_program(program, name))
     }
 
     /// Binds a running process to a name.
     fn bind_process(&self, py: Python<'_>, pid: i32, name: &str) -> PyResult<()> {
-        self.call(py, |irm| irm.bind_process(pid, name))
+        self.call(py, Doing::Bind, |irm| irm.bind_process(pid, name))
     }
 
     /// Undoes it; no name = all names.
     fn unbind_process(&self, py: Python<'_>, pid: i32, name: Option<&str>) -> PyResult<()> {
-        self.call(py, |irm| irm.unbind_process(pid, name))
+        self.call(py, Doing::Bind, |irm| irm.unbind_process(pid, name))
     }
 
     /// How much the daemon holds.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let status = self.call(py, irm::Irm::status)?;
+        let status = self.call(py, Doing::Manage, irm::Irm::status)?;
         let dict = PyDict::new(py);
         dict.set_item("daemon_pid", status.daemon_pid)?;
         dict.set_item("ipcps", status.ipcps)?;

@@ -10,6 +10,7 @@ mod event;
 mod flow;
 mod io;
 mod irm;
+mod layer;
 mod listener;
 mod node;
 mod reactor;
