@@ -131,6 +131,9 @@ class Node:
     # nodes run elsewhere.
     _prefix: tuple[str, ...] = ()
     _adopted = True
+    # Further arguments of the daemon, and how many lines of its log tell why it did not start.
+    _arguments: tuple[str, ...] = ()
+    _last_lines = 3
 
     def __init__(
         self,
@@ -202,6 +205,7 @@ class Node:
         environment[_ENVIRONMENT] = str(self.dir)
         if self._log_level is not None:
             command += ["--log-level", self._log_level]
+        command += self._arguments
         # The daemon ends when the last writing end of this pipe is closed: only this process has
         # it, so that happens at the latest when the process ends, however it ends.
         death, self._alive = os.pipe()
@@ -261,7 +265,11 @@ class Node:
         length = os.fstat(self._log_file).st_size
         text = os.pread(self._log_file, 4096, max(0, length - 4096))
         lines = text.decode(errors="replace").strip().splitlines()
-        return "; its log ends with: " + " / ".join(lines[-3:]) if lines else "; its log is empty"
+        if not lines:
+            return "; its log is empty"
+        if len(lines) > 3 and self._last_lines > 3:
+            return "; its log ends with:\n" + "\n".join(lines[-self._last_lines :])
+        return "; its log ends with: " + " / ".join(lines[-3:])
 
     def stop(self) -> None:
         """Ends the daemon and its IPCPs and removes the directory. A second call does nothing."""

@@ -277,10 +277,3 @@ def test_a_directory_of_ones_own_is_kept(tmp_path):
             node.serve_name("kept")
         assert [path.suffix for path in where.iterdir() if "irm.sock" in path.name] == []
         assert (where / "irmd.log").exists()
-
-
-def test_configuration_files_are_refused_clearly():
-    from ouroboros.daemon import Irmd
-
-    with pytest.raises(errors.NodeError, match="not available yet"):
-        Irmd("irmd.conf")

@@ -10,7 +10,7 @@ use std::{
 
 use o7s::irm::{Balance, Irm};
 use o7s_irmd::embedded::Daemon;
-use support::{ipcpd, irmd};
+use support::{accept_body, alloc_body, announce, bind_own, flow, further, ipcpd, irmd};
 
 /// A file of one test, and its directory.
 struct File {
@@ -68,7 +68,7 @@ fn all_is_set_up_when_the_daemon_is_ready() {
          [local.l1]\nbootstrap = \"home\"\nautobind = true\nreg = [\"oping\", \"web\"]\n\
          [local.spare]\n",
     );
-    let mut daemon = file.start(&[]).unwrap();
+    let mut daemon = file.start(&["--no-direct"]).unwrap();
     let irm = Irm::at(daemon.dir().clone());
     let ipcps = irm.list_ipcps().unwrap();
     let shown: Vec<_> = ipcps
@@ -88,9 +88,17 @@ fn all_is_set_up_when_the_daemon_is_ready() {
             ("web".to_owned(), spill, vec![], vec![]),
         ]
     );
-    // Both are registered: they can be unregistered.
-    irm.unreg_name("oping", pid).unwrap();
-    irm.unreg_name("web", pid).unwrap();
+    // Both are registered: without direct flows only the layer leads to them.
+    let mut announced = announce(daemon.dir(), "config-test");
+    for name in ["oping", "web"] {
+        bind_own(&mut announced, name);
+        let mut client = further(daemon.dir(), "config-test");
+        let mut server = further(daemon.dir(), "config-test");
+        let alloc = client.start(alloc_body(name, None)).unwrap();
+        let accept = server.start(accept_body(None)).unwrap();
+        assert_eq!(flow(&mut client, alloc).unwrap().0.name, name);
+        flow(&mut server, accept).unwrap();
+    }
     assert!(daemon.stop().unwrap().success());
     assert!(
         file.log().contains("3 entries carried out"),
