@@ -19,15 +19,14 @@ pub(crate) fn complain(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Prints a text that is the whole output of a command; false if it could not be written.
+/// Prints a text that is the whole output of a command; false if it could not be written, which is
+/// told.
 pub(crate) fn print(text: &str) -> bool {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => true,
         Err(error) => {
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                complain(format_args!("cannot write the output: {error}"));
-            }
+            complain(format_args!("cannot write the output: {error}"));
             false
         }
     }

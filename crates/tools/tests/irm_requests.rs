@@ -3,61 +3,18 @@
 
 mod common;
 
-use std::{
-    io::{Read, Write},
-    os::unix::net::UnixListener,
-    thread,
-};
+use std::{net::Ipv4Addr, os::unix::net::UnixListener, thread};
 
-use common::{Ran, run_in};
+use common::{run_in, scripted};
 use o7s::{
     ErrorKind, QosSpec,
     control::{
-        BindProcess, Body, BootstrapIpcp, ConnectIpcp, CreateIpcp, Decoder, Empty, EnrollIpcp,
-        Envelope, Failure, HelloOk, IpcpInfo, IpcpList, IpcpType, LayerInfo, NameInfo, NameList,
-        Pid, REQUEST_MAX, RegName, encode,
+        BindProcess, Body, BootstrapIpcp, CongestionPolicy, ConnectIpcp, CreateIpcp, DhtConfig,
+        DirConfig, DtConfig, Empty, EnrollIpcp, EthConfig, Failure, IpcpConfig, IpcpInfo, IpcpList,
+        IpcpType, LayerInfo, LinkStateConfig, LinkStatePolicy, NameInfo, NameList, Pid, RegName,
+        RoutingConfig, Udp4Config, Udp6Config, UnicastConfig,
     },
 };
-
-/// Runs `irm` with a daemon that answers so; returns also the requests, but for lists.
-fn scripted(line: &str, answer: impl Fn(&Body) -> Body + Send + 'static) -> (Ran, Vec<Body>) {
-    let dir = tempfile::tempdir().unwrap();
-    let listener = UnixListener::bind(dir.path().join("irm.sock")).unwrap();
-    let daemon = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut decoder = Decoder::new(REQUEST_MAX);
-        let mut requests = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let length = stream.read(&mut buffer).unwrap();
-            if length == 0 {
-                return requests;
-            }
-            decoder.push(&buffer[..length], []);
-            while let Some((envelope, _)) = decoder.next_envelope().unwrap() {
-                let body = envelope.body.unwrap();
-                let answer = match &body {
-                    Body::Hello(_) => Body::HelloOk(HelloOk::default()),
-                    body => answer(body),
-                };
-                if !matches!(
-                    body,
-                    Body::Hello(_) | Body::ListIpcps(_) | Body::ListNames(_)
-                ) {
-                    requests.push(body);
-                }
-                let frame = encode(&Envelope {
-                    id: envelope.id,
-                    fds: 0,
-                    body: Some(answer),
-                });
-                stream.write_all(&frame).unwrap();
-            }
-        }
-    });
-    let ran = run_in(dir.path(), "irm", line);
-    (ran, daemon.join().unwrap())
-}
 
 fn failure() -> Body {
     Body::Failure(Failure {
@@ -102,7 +59,7 @@ fn binding(name: &str) -> BindProcess {
 
 #[test]
 fn a_new_ipcp_that_cannot_be_bootstrapped_is_destroyed() {
-    let (ran, requests) = scripted("i b t udp6 n u l lan ip ::1", |body| match body {
+    let (ran, requests) = scripted::run("i b t udp6 n u l lan ip ::1", |body| match body {
         Body::ListIpcps(_) => list(&[]),
         Body::CreateIpcp(_) => Body::Pid(Pid { pid: 9 }),
         Body::BootstrapIpcp(_) => failure(),
@@ -132,7 +89,7 @@ fn a_new_ipcp_that_cannot_be_bootstrapped_is_destroyed() {
 
 #[test]
 fn an_ipcp_that_was_there_stays_and_loses_only_the_new_bindings() {
-    let (ran, requests) = scripted("i b n u l lan autobind", |body| match body {
+    let (ran, requests) = scripted::run("i b n u l lan autobind", |body| match body {
         Body::ListIpcps(_) => list(&[ipcp(9, IpcpType::Unicast, "u", "")]),
         Body::BootstrapIpcp(_) => failure(),
         _ => done(),
@@ -153,7 +110,7 @@ fn an_ipcp_that_was_there_stays_and_loses_only_the_new_bindings() {
         "{requests:?}"
     );
 
-    let (ran, requests) = scripted("i b n u l lan autobind", |body| match body {
+    let (ran, requests) = scripted::run("i b n u l lan autobind", |body| match body {
         Body::ListIpcps(_) => list(&[ipcp(9, IpcpType::Unicast, "u", "")]),
         Body::BindProcess(bind) if bind.name.as_deref() == Some("lan") => failure(),
         _ => done(),
@@ -178,7 +135,7 @@ fn enrollment_makes_binds_and_checks() {
         Body::EnrollIpcp(_) => layer("lan"),
         _ => done(),
     };
-    let (ran, requests) = scripted("i e n n1 l lan d n2 autobind", make);
+    let (ran, requests) = scripted::run("i e n n1 l lan d n2 autobind", make);
     assert_eq!(ran.ok(), "");
     let [
         Body::CreateIpcp(_),
@@ -193,7 +150,7 @@ fn enrollment_makes_binds_and_checks() {
     assert_eq!([first, second], [&binding("n1"), &binding("lan")]);
 
     // It stays enrolled.
-    let (ran, requests) = scripted("i e n n1 l other", make);
+    let (ran, requests) = scripted::run("i e n n1 l other", make);
     let error = ran.failed(1);
     assert!(
         error.starts_with("Enrollment destination does not match requested layer.\n"),
@@ -204,7 +161,7 @@ fn enrollment_makes_binds_and_checks() {
         "{requests:?}"
     );
 
-    let (ran, requests) = scripted("i e n n1 l lan", move |body| match body {
+    let (ran, requests) = scripted::run("i e n n1 l lan", move |body| match body {
         Body::EnrollIpcp(_) => failure(),
         body => make(body),
     });
@@ -234,7 +191,7 @@ fn components_are_connected_in_their_order() {
         component: component.to_owned(),
         qos: qos.map(Into::into),
     };
-    let (ran, requests) = scripted("i co n u d v q voice", answer);
+    let (ran, requests) = scripted::run("i co n u d v q voice", answer);
     ran.ok();
     assert_eq!(
         requests,
@@ -243,7 +200,7 @@ fn components_are_connected_in_their_order() {
             Body::ConnectIpcp(connect("Data Transfer", Some(QosSpec::VOICE))),
         ]
     );
-    let (ran, requests) = scripted("i di n u d v", answer);
+    let (ran, requests) = scripted::run("i di n u d v", answer);
     ran.ok();
     assert_eq!(
         requests,
@@ -252,7 +209,7 @@ fn components_are_connected_in_their_order() {
             Body::DisconnectIpcp(connect("Management", None)),
         ]
     );
-    let (ran, requests) = scripted("i co n u d v", move |body| match body {
+    let (ran, requests) = scripted::run("i co n u d v", move |body| match body {
         Body::ConnectIpcp(_) => failure(),
         body => answer(body),
     });
@@ -280,7 +237,7 @@ fn registration_stops_at_the_first_failure() {
         Body::RegName(RegName { pid: 2, .. }) => failure(),
         _ => done(),
     };
-    let (ran, requests) = scripted("n r known l * i *", answer);
+    let (ran, requests) = scripted::run("n r known l * i *", answer);
     assert_eq!(ran.failed(1), "Failed to register with two\nno such luck\n");
     let register = |pid| {
         Body::RegName(RegName {
@@ -290,7 +247,7 @@ fn registration_stops_at_the_first_failure() {
     };
     assert_eq!(requests, [register(1), register(2)]);
     // An unknown name is created first.
-    let (ran, requests) = scripted("n r new l one", answer);
+    let (ran, requests) = scripted::run("n r new l one", answer);
     ran.ok();
     assert!(
         matches!(&requests[..], [Body::CreateName(info), Body::RegName(_)] if info.name == "new"),
@@ -311,4 +268,116 @@ fn a_lost_daemon_is_told() {
             .starts_with("Failed to communicate with the Ouroboros IPC Resource Manager daemon.\n"),
         "{error}"
     );
+}
+
+/// What `bootstrap` sends for these words, which must be the same written out and abbreviated.
+fn layer_of(long: &str, short: &str) -> IpcpConfig {
+    let config = |line: &str| {
+        let (ran, requests) = scripted::run(line, |body| match body {
+            Body::ListIpcps(_) => list(&[]),
+            Body::CreateIpcp(_) => Body::Pid(Pid { pid: 9 }),
+            Body::BootstrapIpcp(_) => layer("lan"),
+            _ => done(),
+        });
+        assert_eq!(ran.ok(), "", "{line}");
+        match requests.into_iter().next_back() {
+            Some(Body::BootstrapIpcp(boot)) => boot.config,
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    let sent = config(&format!("ipcp bootstrap name n layer lan {long}"));
+    assert_eq!(config(&format!("i b n n l lan {short}")), sent, "{short}");
+    sent
+}
+
+#[test]
+fn every_option_of_a_layer_is_sent() {
+    // Without options: the defaults.
+    for (long, short, kind) in [
+        ("type local", "t l", IpcpType::Local),
+        ("type unicast", "t u", IpcpType::Unicast),
+        ("type broadcast", "t b", IpcpType::Broadcast),
+    ] {
+        assert_eq!(
+            layer_of(long, short),
+            IpcpConfig::new(kind, "lan"),
+            "{long}"
+        );
+    }
+    assert_eq!(
+        layer_of(
+            "type unicast hash SHA3_224 addr 4 eid 7 ttl 50 addr_auth flat directory DHT \
+             dht_alpha 1 dht_k 2 dht_t_expire 10 dht_t_refresh 4 dht_t_replicate 5 routing ecmp \
+             ls_t_timeo 3 ls_t_update 2 ls_t_recalc 1 congestion none",
+            "c none ls_t_r 1 ls_t_u 2 ls_ 3 r ecmp dht_t_rep 5 dht_t_r 4 dht_t_expiry 10 dht_k 2 \
+             dht_ 1 di dht addr_ flat tt 50 ei 7 a 4 h SHA3_224 t u",
+        ),
+        IpcpConfig {
+            layer: LayerInfo {
+                name: "lan".to_owned(),
+                dir_hash: 0,
+            },
+            unicast: Some(UnicastConfig {
+                dt: DtConfig {
+                    addr_size: 4,
+                    eid_size: 7,
+                    max_ttl: 50,
+                    routing: RoutingConfig {
+                        pol: 0,
+                        ls: LinkStateConfig {
+                            pol: LinkStatePolicy::Ecmp.into(),
+                            t_recalc: 1,
+                            t_update: 2,
+                            t_timeo: 3,
+                        },
+                    },
+                },
+                dir: DirConfig {
+                    pol: 0,
+                    dht: DhtConfig {
+                        alpha: 1,
+                        k: 2,
+                        t_expire: 10,
+                        t_refresh: 4,
+                        t_replicate: 5,
+                    },
+                },
+                addr_auth: 0,
+                cong_avoid: CongestionPolicy::None.into(),
+            }),
+            ..IpcpConfig::new(IpcpType::Unicast, "lan")
+        }
+    );
+    let lfa = layer_of(
+        "type unicast routing lfa congestion mb-ecn",
+        "t u r lfa c mb_ecn",
+    );
+    let unicast = lfa.unicast.unwrap();
+    assert_eq!(unicast.dt.routing.ls.pol(), LinkStatePolicy::Lfa);
+    assert_eq!(unicast.cong_avoid(), CongestionPolicy::MbEcn);
+
+    let eth = |ethertype| {
+        Some(EthConfig {
+            dev: "eth0".to_owned(),
+            ethertype,
+        })
+    };
+    let dix = layer_of(
+        "type eth-dix device eth0 ethertype 0xA007 hash SHA3_512",
+        "h SHA3_512 e A007 dev eth0 t e",
+    );
+    assert_eq!((dix.eth, dix.layer.dir_hash), (eth(0xa007), 3));
+    let llc = layer_of("type eth-llc device eth0", "de eth0 t eth-l");
+    assert_eq!((llc.ipcp_type(), llc.eth), (IpcpType::EthLlc, eth(0xa000)));
+
+    let udp = layer_of(
+        "type udp4 ip 10.0.0.1 dns 9.9.9.9 port 7",
+        "p 7 d 9.9.9.9 i 10.0.0.1 t ud",
+    );
+    let dns = Ipv4Addr::new(9, 9, 9, 9);
+    let expected = Udp4Config::new(Ipv4Addr::new(10, 0, 0, 1), Some(dns), 7);
+    assert_eq!((udp.udp4, udp.layer.dir_hash), (Some(expected), 5));
+    let udp = layer_of("type udp6 ip 2001:db8::1", "i 2001:db8::1 t udp6");
+    let ip = "2001:db8::1".parse().unwrap();
+    assert_eq!(udp.udp6, Some(Udp6Config::new(ip, None, 3435)));
 }

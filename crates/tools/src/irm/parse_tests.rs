@@ -195,7 +195,7 @@ fn every_operation_is_understood() {
 #[test]
 fn bootstrap_options_in_their_order() {
     let options = bootstrap(
-        "i b t unicast n u l lan h SHA3_512 a 2 e a00f eid 4 ttl 9 au di DHT dht_a 1 dht_k 2 \
+        "i b t unicast n u l lan h SHA3_512 a 4 e a00f eid 4 ttl 9 au di DHT dht_a 1 dht_k 2 \
          dht_t_expiry 99 dht_t_ref 30 dht_t_rep 31 r link-state ls_t_t 1 ls_t_u 2 ls_t_r 3 c none",
     );
     assert!(options.autobind);
@@ -205,7 +205,7 @@ fn bootstrap_options_in_their_order() {
     assert_eq!(layer.ethertype, Some(0xa00f));
     assert_eq!(
         (layer.addr_size, layer.eid_size, layer.max_ttl),
-        (Some(2), Some(4), Some(9))
+        (Some(4), Some(4), Some(9))
     );
     assert_eq!((layer.dht_alpha, layer.dht_k), (Some(1), Some(2)));
     assert_eq!(

@@ -5,6 +5,8 @@
     reason = "each test file uses what it needs"
 )]
 
+pub mod scripted;
+
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},

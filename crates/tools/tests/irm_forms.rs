@@ -1,0 +1,812 @@
+//! Every form of `irm` in the specification (`spec/irm-tools.md` §7), written out and abbreviated:
+//! output and exit status are the same, and as the table says.
+
+mod common;
+
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+};
+
+use common::{Net, run_in, scripted, tool};
+use o7s::{
+    ErrorKind,
+    control::{Body, Failure, IpcpInfo, IpcpList, IpcpType, NameInfo, NameList},
+};
+use o7s_tools::irm::grammar::{GROUPS, OTHERS};
+
+const NO_IPCPS: &str = "No IPCPs in system.\n\n";
+const NO_NAMES: &str = "No names in system.\n\n";
+const IPCP_RULE: &str = "+---------+----------------------+------------+----------------------+\n";
+const IPCP_HEAD: &str = "|     pid |                 name |       type |                layer |\n";
+const NAME_RULE: &str =
+    "+----------------------------------------------------+----------------------+\n";
+
+/// What a command leaves behind.
+enum Leaves {
+    /// Status 0; this output.
+    Output(&'static str),
+    /// Status 0; a table of these IPCPs: name and layer.
+    Ipcps(&'static [(&'static str, &'static str)]),
+    /// Status 0; a table of these names with their policies.
+    Names(&'static [(&'static str, &'static str)]),
+    /// Status 1, no output; complaints that begin so.
+    Complaint(&'static str),
+    /// Status 0 and complaints.
+    Warning(&'static str),
+}
+use Leaves::{Complaint, Ipcps, Names, Output, Warning};
+
+/// Written out, abbreviated, what it leaves. All steps are for one daemon, one after the other.
+///
+/// `{prog}` is a program, `{dir}` a directory with the file `key.pem`, `{self}` the pid of a process
+/// that the daemon knows.
+const STEPS: &[(&str, &str, Leaves)] = &[
+    // Lists of an empty system.
+    ("ipcp list", "i l", Output(NO_IPCPS)),
+    ("name list", "n l", Output(NO_NAMES)),
+    ("ipcp list --json", "--json i l", Output("[]\n")),
+    // §7.3 create, destroy.
+    (
+        "ipcp create type local name loc1",
+        "i c n loc1 t local",
+        Output(""),
+    ),
+    (
+        "ipcp create type local name loc1",
+        "i c t local n loc1",
+        Complaint("there is an IPCP named loc1 already"),
+    ),
+    (
+        "ipcp create type loc name x",
+        "i c t loc n x",
+        Complaint("IPCP type \"loc\" is unknown."),
+    ),
+    (
+        "ipcp create name x",
+        "i c n x",
+        Complaint("Missing option \"type\".\n\nUsage: "),
+    ),
+    (
+        "ipcp create type local",
+        "i c t local",
+        Complaint("Missing option \"name\".\n\nUsage: "),
+    ),
+    (
+        "ipcp create name x foo",
+        "i c n x foo",
+        Complaint("\"foo\" is unknown, try \"irm ipcp create\"."),
+    ),
+    ("ipcp list", "i l", Ipcps(&[("loc1", "Not enrolled.")])),
+    (
+        "ipcp destroy name loc2",
+        "i d n loc2",
+        Complaint("There is no IPCP named \"loc2\""),
+    ),
+    ("ipcp destroy", "i d", Complaint("Missing option \"name\".")),
+    ("ipcp destroy name loc1", "i d n loc1", Output("")),
+    ("ipcp list", "i l", Output(NO_IPCPS)),
+    // §7.4 bootstrap: made, found, by a pattern, mistakes.
+    (
+        "ipcp bootstrap type local name local layer local",
+        "i b t local n local l local",
+        Output(""),
+    ),
+    (
+        "ipcp create type local name spare",
+        "i c t local n spare",
+        Output(""),
+    ),
+    (
+        "ipcp bootstrap name sp*e layer lan hash SHA3_512",
+        "i b h SHA3_512 n sp*e l lan",
+        Output(""),
+    ),
+    (
+        "ipcp bootstrap type lo name two layer lan2 hash SHA3_224 hash SHA3_384",
+        "i b t l n two l lan2 h SHA3_224 h SHA3_384",
+        Output(""),
+    ),
+    (
+        "ipcp list",
+        "i l",
+        Ipcps(&[("local", "local"), ("spare", "lan"), ("two", "lan2")]),
+    ),
+    (
+        "ipcp bootstrap name local layer other",
+        "i b n local l other",
+        Complaint("Failed to bootstrap IPCP local in layer other.\n"),
+    ),
+    (
+        "ipcp bootstrap type unicast name local layer x",
+        "i b t u n local l x",
+        Complaint("Types do not match.\n"),
+    ),
+    (
+        "ipcp bootstrap name none layer x",
+        "i b n none l x",
+        Complaint("No IPCPs matching none found.\n"),
+    ),
+    (
+        "ipcp bootstrap name x",
+        "i b n x",
+        Complaint("Missing option \"layer\"."),
+    ),
+    (
+        "ipcp bootstrap layer x",
+        "i b l x",
+        Complaint("Missing option \"name\"."),
+    ),
+    (
+        "ipcp bootstrap name x layer y foo z",
+        "i b n x l y foo z",
+        Complaint("Unknown option: \"foo\"."),
+    ),
+    (
+        "ipcp bootstrap name x layer y hash",
+        "i b n x l y h",
+        Complaint("Option \"hash\" needs a value."),
+    ),
+    (
+        "ipcp bootstrap type udp4 name x layer y",
+        "i b t udp4 n x l y",
+        Complaint("Missing option \"ip\""),
+    ),
+    (
+        "ipcp bootstrap type udp4 name x layer y ip 10.0.0",
+        "i b t udp4 n x l y i 10.0.0",
+        Complaint("Invalid IPv4 address: \"10.0.0\"."),
+    ),
+    (
+        "ipcp bootstrap type udp4 name x layer y ip 0.0.0.0",
+        "i b t udp4 n x l y i 0.0.0.0",
+        Complaint("Cannot use IPv4 address: \"0.0.0.0\"."),
+    ),
+    (
+        "ipcp bootstrap type udp6 name x layer y ip ::1 dns x",
+        "i b t udp6 n x l y i ::1 d x",
+        Complaint("Invalid DNS IPv6 address: \"x\"."),
+    ),
+    (
+        "ipcp bootstrap type eth-dix name x layer y",
+        "i b t eth-d n x l y",
+        Complaint("Missing option \"device\""),
+    ),
+    (
+        "ipcp bootstrap type eth-dix name x layer y device lo ethertype 5FF",
+        "i b t e n x l y dev lo e 5FF",
+        Complaint("Invalid Ethertype: \"5FF\".\nRecommended range: 0xA000-0xEFFF."),
+    ),
+    (
+        "ipcp bootstrap type unicast name x layer y routing foo",
+        "i b t u n x l y r foo",
+        Complaint("Unknown parameter for routing: \"foo\"."),
+    ),
+    (
+        "ipcp bootstrap type unicast name x layer y dht_k 21",
+        "i b t u n x l y dht_k 21",
+        Complaint("Invalid value for dht_k: \"21\"."),
+    ),
+    (
+        "ipcp bootstrap type unicast name x layer y addr 2",
+        "i b t u n x l y a 2",
+        Complaint("Invalid configuration: addr_size is 2; it must be 4."),
+    ),
+    (
+        "ipcp bootstrap type local name three layer lan3 device lo autobind",
+        "i b t local n three l lan3 dev lo au",
+        Warning(
+            "No option of type local, ignored: device.\n\
+             Can not bind this IPCP type,autobind disabled.\n",
+        ),
+    ),
+    // Types to come.
+    (
+        "ipcp create type unicast name u",
+        "i c t unicast n u",
+        Complaint("IPCP type unicast is not supported"),
+    ),
+    (
+        "ipcp enroll name u layer lan autobind",
+        "i e n u l lan a",
+        Complaint("IPCP type unicast is not supported"),
+    ),
+    // §7.3 enroll, connect, disconnect.
+    (
+        "ipcp enroll name u",
+        "i e n u",
+        Complaint("Missing option \"layer\" or \"dst\"."),
+    ),
+    (
+        "ipcp enroll name u layer l type local",
+        "i e n u l l t local",
+        Complaint("IPCPs of type \"local\" cannot enroll"),
+    ),
+    (
+        "ipcp connect name none dst x",
+        "i co n none d x",
+        Complaint("There is no IPCP named \"none\""),
+    ),
+    (
+        "ipcp connect name local dst x component mgmt qos voice",
+        "i co n local d x c mgmt q voice",
+        Complaint("Failed to connect Management to x.\n"),
+    ),
+    (
+        "ipcp connect name local dst x component foo",
+        "i co n local d x c foo",
+        Complaint("There is no component \"foo\""),
+    ),
+    (
+        "ipcp connect name local dst x qos fast",
+        "i co n local d x q fast",
+        Complaint("Unknown QoS cube, defaulting to raw.\n"),
+    ),
+    (
+        "ipcp disconnect name local dst x",
+        "i di n local d x",
+        Complaint("Failed to disconnect Data Transfer from x.\n"),
+    ),
+    (
+        "ipcp disconnect name local dst x foo",
+        "i di n local d x foo",
+        Complaint("\"foo\" is unknown, try \"irm ipcp disconnect\"."),
+    ),
+    // §7.3 list with filters.
+    (
+        "ipcp list name t*",
+        "i l n t*",
+        Ipcps(&[("two", "lan2"), ("three", "lan3")]),
+    ),
+    (
+        "ipcp list layer lan type local",
+        "i l t local l lan",
+        Ipcps(&[("spare", "lan")]),
+    ),
+    (
+        "ipcp list type udp6",
+        "i l t udp6",
+        Output("No IPCPs match.\n\n"),
+    ),
+    (
+        "ipcp list type foo",
+        "i l t foo",
+        Complaint("IPCP type \"foo\" is unknown."),
+    ),
+    // §7.5 name.
+    ("name create oecho", "n c oecho", Output("")),
+    ("name create oecho", "n c oecho", Output("")),
+    (
+        "name create web lb spillover skeypath {dir}/key.pem",
+        "n c web skey {dir}/key.pem l spill",
+        Output(""),
+    ),
+    (
+        "name create mail lb round-robin",
+        "n c mail lb round-robin",
+        Output(""),
+    ),
+    (
+        "name create oecho lb spillover",
+        "n c oecho lb spillover",
+        Complaint("the name \"oecho\" exists with other attributes"),
+    ),
+    (
+        "name create x lb foo",
+        "n c x lb foo",
+        Complaint("Unknown load balancing policy \"foo\""),
+    ),
+    (
+        "name create x sencpath /nowhere/x",
+        "n c x senc /nowhere/x",
+        Complaint("Failed to check path /nowhere/x: No such file or directory"),
+    ),
+    ("name create", "n c", Complaint("Missing the NAME.")),
+    (
+        "name create x foo",
+        "n c x foo",
+        Complaint("\"foo\" is unknown, try \"irm name create\"."),
+    ),
+    (
+        "name list",
+        "n l",
+        Names(&[
+            ("mail", "round-robin"),
+            ("oecho", "round-robin"),
+            ("web", "spillover"),
+        ]),
+    ),
+    (
+        "name list oe",
+        "n l l oe",
+        Names(&[("oecho", "round-robin")]),
+    ),
+    ("name list x", "n l x", Output("No names match.\n\n")),
+    (
+        "name list a b",
+        "n l a b",
+        Complaint("\"b\" is unknown, try \"irm name list\"."),
+    ),
+    (
+        "name register oecho layer local",
+        "n r oecho l local",
+        Output(""),
+    ),
+    (
+        "name register new layer lan* ipcp local ipcp two",
+        "n r new i local l lan* i two",
+        Output(""),
+    ),
+    ("name list new", "n l new", Names(&[("new", "spillover")])),
+    (
+        "name register x layer none",
+        "n r x l none",
+        Complaint("There is no layer \"none\" here"),
+    ),
+    (
+        "name register x ipcp none",
+        "n r x i none",
+        Complaint("There is no ipcp \"none\" here"),
+    ),
+    (
+        "name register x",
+        "n r x",
+        Complaint("Missing option \"layer\" or \"ipcp\"."),
+    ),
+    (
+        "name register x lan y",
+        "n r x lan y",
+        Complaint("\"lan\" is unknown, try \"irm name register\"."),
+    ),
+    (
+        "name unregister oecho layer local",
+        "n u oecho l local",
+        Output(""),
+    ),
+    ("name unregister new ipcp *", "n u new i *", Output("")),
+    (
+        "name unregister x layer local",
+        "n u x l local",
+        Complaint("Failed to unregister from local"),
+    ),
+    (
+        "name unregister x",
+        "n u x",
+        Complaint("Missing option \"layer\" or \"ipcp\"."),
+    ),
+    ("name destroy new", "n d new", Output("")),
+    (
+        "name destroy new",
+        "n d new",
+        Complaint("this irmd has no name \"new\""),
+    ),
+    ("name destroy", "n d", Complaint("Missing the NAME.")),
+    (
+        "name foo",
+        "n foo",
+        Complaint("\"foo\" is unknown, try \"irm name help\"."),
+    ),
+    // §7.5 bind, unbind.
+    (
+        "bind program {prog} name oecho",
+        "b prog {prog} n oecho",
+        Output(""),
+    ),
+    (
+        "bind program {prog} name oecho",
+        "b pro {prog} n oecho",
+        Complaint("program oecho is bound to \"oecho\" already"),
+    ),
+    (
+        "bind program {prog} name web auto -- -l --x",
+        "b prog {prog} auto n web -- -l --x",
+        Output(""),
+    ),
+    (
+        "bind program {prog} name mail -- -l",
+        "b prog {prog} n mail -- -l",
+        Warning("The arguments"),
+    ),
+    (
+        "bind program ./none name x",
+        "b prog ./none n x",
+        Complaint("./none does not exist."),
+    ),
+    (
+        "bind program {dir}/key.pem name x",
+        "b prog {dir}/key.pem n x",
+        Complaint("Cannot execute {dir}/key.pem, please check permissions."),
+    ),
+    (
+        "bind program {prog}",
+        "b prog {prog}",
+        Complaint("Missing option \"name\"."),
+    ),
+    ("bind program", "b prog", Complaint("Missing the PROGRAM.")),
+    (
+        "bind program {prog} name x aut",
+        "b prog {prog} n x aut",
+        Complaint("\"aut\" is unknown, try \"irm bind program\"."),
+    ),
+    (
+        "bind process {self} name oecho",
+        "b proc {self} n oecho",
+        Output(""),
+    ),
+    (
+        "bind process {self} name oecho",
+        "b proc {self} n oecho",
+        Complaint("process {self} is bound to \"oecho\" already"),
+    ),
+    (
+        "bind process 4194304 name x",
+        "b proc 4194304 n x",
+        Complaint("\"4194304\" is not a valid process id."),
+    ),
+    (
+        "bind process x name x",
+        "b proc x n x",
+        Complaint("\"x\" is not a valid process id."),
+    ),
+    (
+        "bind process -1 name x",
+        "b proc -1 n x",
+        Complaint("\"-1\" is not a valid process id."),
+    ),
+    (
+        "bind process {self}",
+        "b proc {self}",
+        Complaint("Missing option \"name\"."),
+    ),
+    ("bind ipcp local name loc", "b i local n loc", Output("")),
+    (
+        "bind ipcp none name loc",
+        "b i none n loc",
+        Complaint("There is no IPCP named \"none\""),
+    ),
+    (
+        "bind ipcp local",
+        "b i local",
+        Complaint("Missing option \"name\"."),
+    ),
+    (
+        "bind foo",
+        "b foo",
+        Complaint("\"foo\" is unknown, try \"irm bind help\"."),
+    ),
+    (
+        "unbind program oecho name oecho",
+        "u prog oecho n oecho",
+        Output(""),
+    ),
+    (
+        "unbind program oecho name oecho",
+        "u prog oecho n oecho",
+        Complaint("program oecho is not bound to \"oecho\""),
+    ),
+    ("unbind program {prog}", "u prog {prog}", Output("")),
+    (
+        "unbind program {prog}",
+        "u prog {prog}",
+        Complaint("program oecho is not bound to any name"),
+    ),
+    (
+        "unbind process {self} name oecho",
+        "u proc {self} n oecho",
+        Output(""),
+    ),
+    (
+        "unbind process {self} name oecho",
+        "u proc {self} n oecho",
+        Complaint("process {self} is not bound to \"oecho\""),
+    ),
+    (
+        "unbind process 1",
+        "u proc 1",
+        Complaint("this irmd knows no process 1"),
+    ),
+    ("unbind ipcp local name loc", "u i local n loc", Output("")),
+    (
+        "unbind ipcp none name loc",
+        "u i none n loc",
+        Complaint("There is no IPCP named \"none\""),
+    ),
+    ("unbind ipcp local", "u i local", Complaint("process ")),
+    (
+        "unbind foo",
+        "u foo",
+        Complaint("\"foo\" is unknown, try \"irm unbind help\"."),
+    ),
+    // §7.2.
+    (
+        "foo",
+        "foo",
+        Complaint("\"foo\" is unknown, try \"irm help\"."),
+    ),
+    (
+        "ipcp foo",
+        "i foo",
+        Complaint("\"foo\" is unknown, try \"irm ipcp help\"."),
+    ),
+    (
+        "ipcp",
+        "i",
+        Complaint("\"irm ipcp\" needs an operation.\n\nUsage: irm ipcp"),
+    ),
+    (
+        "bind",
+        "b",
+        Complaint("\"irm bind\" needs an operation.\n\nUsage: irm bind"),
+    ),
+    (
+        "unbind",
+        "u",
+        Complaint("\"irm unbind\" needs an operation.\n\nUsage: irm unbind"),
+    ),
+    (
+        "name",
+        "n",
+        Complaint("\"irm name\" needs an operation.\n\nUsage: irm name"),
+    ),
+    // What is left is what the table says.
+    (
+        "name list",
+        "n l",
+        Names(&[
+            ("loc", "spillover"),
+            ("mail", "round-robin"),
+            ("oecho", "round-robin"),
+            ("web", "spillover"),
+        ]),
+    ),
+    (
+        "ipcp list",
+        "i l",
+        Ipcps(&[
+            ("local", "local"),
+            ("spare", "lan"),
+            ("two", "lan2"),
+            ("three", "lan3"),
+        ]),
+    ),
+];
+
+/// The rows with a fixed text instead of pids.
+fn without_pids(text: &str) -> String {
+    text.lines()
+        .map(|line| {
+            match line
+                .strip_prefix("| ")
+                .and_then(|rest| rest.split_once(" | "))
+            {
+                Some((pid, rest)) if pid.trim().bytes().all(|byte| byte.is_ascii_digit()) => {
+                    assert_eq!(pid.len(), 7, "{line}");
+                    format!("| PID | {rest}\n")
+                }
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect()
+}
+
+impl Leaves {
+    fn check(&self, line: &str, ran: &common::Ran, fill: impl Fn(&str) -> String) {
+        let common::Ran { code, out, err } = ran;
+        let failed = matches!(self, Complaint(_));
+        assert_eq!(*code, Some(i32::from(failed)), "{line}: {ran:?}");
+        let expected = match self {
+            Output(text) => (*text).to_owned(),
+            Complaint(_) | Warning(_) => String::new(),
+            Ipcps(rows) => {
+                let rows: String = rows
+                    .iter()
+                    .map(|(name, layer)| {
+                        format!("| PID | {name:>20} |      local | {layer:>20} |\n")
+                    })
+                    .collect();
+                [IPCP_RULE, IPCP_HEAD, IPCP_RULE, &rows, IPCP_RULE, "\n"].concat()
+            }
+            Names(rows) => {
+                let row =
+                    |(name, policy): &(&str, &str)| format!("| {name:>50} | {policy:>20} |\n");
+                let head = row(&("name", "load-balance policy"));
+                let rows: String = rows.iter().map(row).collect();
+                [NAME_RULE, &head, NAME_RULE, &rows, NAME_RULE].concat()
+            }
+        };
+        assert_eq!(without_pids(out), expected, "{line}");
+        match self {
+            Complaint(start) | Warning(start) => {
+                assert!(err.starts_with(&fill(start)), "{line}: {err}");
+                assert!(err.ends_with('\n'), "{line}: {err:?}");
+            }
+            _ => assert_eq!(err, "", "{line}"),
+        }
+    }
+}
+
+/// All steps, with the words that `form` chooses.
+fn all_steps(form: impl Fn(&(&'static str, &'static str, Leaves)) -> &'static str) {
+    let net = Net::new();
+    let node = net.node();
+    let dir = net.dir().join("files");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("key.pem"), "").unwrap();
+    let fill = |text: &str| {
+        text.replace("{prog}", &tool("oecho").display().to_string())
+            .replace("{dir}", &dir.display().to_string())
+            .replace("{self}", &std::process::id().to_string())
+    };
+    for step in STEPS {
+        let line = fill(form(step));
+        step.2.check(&line, &net.irm(&line), fill);
+    }
+    drop(node);
+}
+
+#[test]
+fn every_form_written_out() {
+    all_steps(|(long, _, _)| long);
+}
+
+#[test]
+fn every_form_abbreviated() {
+    all_steps(|(_, short, _)| short);
+}
+
+/// A refusal of a scripted daemon.
+fn refusal() -> Body {
+    Body::Failure(Failure {
+        errno: ErrorKind::Ipcp.errno(),
+        message: "no such luck".to_owned(),
+    })
+}
+
+/// One form of every operation that asks the daemon for something.
+const REQUESTS: &[&str] = &[
+    "ipcp create type local name x",
+    "ipcp destroy name a",
+    "ipcp bootstrap type local name x layer l",
+    "ipcp bootstrap name a layer l",
+    "ipcp bootstrap name u layer l autobind",
+    "ipcp enroll name u dst d",
+    "ipcp enroll name x layer l",
+    "ipcp connect name u dst d",
+    "ipcp disconnect name u dst d",
+    "ipcp list",
+    "bind program {prog} name n",
+    "bind process {self} name n",
+    "bind ipcp a name n",
+    "unbind program p name n",
+    "unbind program p",
+    "unbind process 1 name n",
+    "unbind ipcp a name n",
+    "unbind ipcp a",
+    "name create n",
+    "name destroy n",
+    "name register n layer *",
+    "name register n ipcp a",
+    "name unregister n layer *",
+    "name list",
+    "status",
+];
+
+/// Whatever the daemon refuses, the status is 1 and the reason is shown.
+#[test]
+fn no_failure_is_silent_or_a_success() {
+    let ipcp = |pid, kind: IpcpType, name: &str| IpcpInfo {
+        pid,
+        ipcp_type: kind.into(),
+        name: name.to_owned(),
+        layer: "lan".to_owned(),
+        ..IpcpInfo::default()
+    };
+    for line in REQUESTS {
+        let line = line
+            .replace("{prog}", &tool("oecho").display().to_string())
+            .replace("{self}", &std::process::id().to_string());
+        // Everything is refused, or everything but lists.
+        let asks_for_lists = ["ipcp list", "name list"].contains(&line.as_str());
+        for lists in [false, true] {
+            if lists && asks_for_lists {
+                continue;
+            }
+            let ipcps = vec![
+                ipcp(7, IpcpType::Local, "a"),
+                ipcp(8, IpcpType::Unicast, "u"),
+            ];
+            let (ran, _) = scripted::run(&line, move |body| match body {
+                Body::ListIpcps(_) if lists => Body::Ipcps(IpcpList {
+                    ipcps: ipcps.clone(),
+                }),
+                Body::ListNames(_) if lists => Body::Names(NameList {
+                    names: vec![NameInfo::default()],
+                }),
+                _ => refusal(),
+            });
+            let error = ran.failed(1);
+            assert!(error.contains("no such luck"), "{line}: {error}");
+        }
+    }
+}
+
+/// Every beginning of every command is a command, or is refused with a text.
+#[test]
+fn no_part_of_a_command_fails_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lines: Vec<&str> = STEPS.iter().map(|(long, _, _)| *long).collect();
+    lines.extend(REQUESTS);
+    let mut parts: Vec<String> = lines
+        .iter()
+        .flat_map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            (1..=words.len()).map(move |length| words[..length].join(" "))
+        })
+        .collect();
+    parts.sort();
+    parts.dedup();
+    assert!(parts.len() > 150, "{parts:?}");
+    for part in parts {
+        // No daemon runs here, so none of them succeeds.
+        let error = run_in(dir.path(), "irm", &part).failed(1);
+        assert!(error.ends_with('\n') && error.len() > 10, "{part}: {error}");
+    }
+    let usage = run_in(dir.path(), "irm", "");
+    assert_eq!((usage.code, usage.err.as_str()), (Some(255), ""));
+    assert!(usage.out.starts_with("Usage: irm "));
+}
+
+/// Help for everything, without a daemon.
+#[test]
+fn help_is_there_for_every_operation() {
+    let dir = tempfile::tempdir().unwrap();
+    let irm = |line: &str| run_in(dir.path(), "irm", line);
+    assert_eq!(irm("help").ok(), irm("h").ok());
+    assert_eq!(irm("help").ok(), irm("--help").ok());
+    assert_eq!(OTHERS[0].0, "help");
+    for group in GROUPS {
+        let help = irm(&format!("{} help", group.word)).ok();
+        assert_eq!(help, irm(&format!("help {}", group.word)).ok());
+        for operation in group.operations {
+            assert!(help.contains(operation.word), "{help}");
+            let own = irm(&format!("{} {} --help", group.word, operation.word)).ok();
+            assert!(own.starts_with(&format!("Usage: irm {} {}", group.word, operation.word)));
+            for option in operation.options {
+                assert!(own.contains(option.word), "{own}");
+            }
+        }
+    }
+}
+
+/// A list that cannot be written has failed.
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let net = Net::new();
+    for (stdout, expected) in [
+        (
+            Stdio::from(File::options().write(true).open("/dev/full").unwrap()),
+            "No space left on device",
+        ),
+        (
+            {
+                let (reader, writer) = std::io::pipe().unwrap();
+                drop(reader);
+                Stdio::from(writer)
+            },
+            "Broken pipe",
+        ),
+    ] {
+        let output = Command::new(tool("irm"))
+            .args(["ipcp", "list"])
+            .env(o7s::runtime::ENV, net.dir())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
