@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use o7s::{
     Node,
-    irm::{IpcpConfig, IpcpType, Irm, LayerInfo, NameInfo},
+    irm::{IpcpConfig, IpcpType, Irm, NameInfo},
 };
 use o7s_irmd::embedded::Daemon;
 
@@ -63,17 +63,7 @@ fn node() -> Result<Daemon, Box<dyn std::error::Error>> {
         .start()?;
     let irm = Irm::at(daemon.dir().clone());
     let pid = irm.create_ipcp("local", IpcpType::Local)?;
-    let layer = LayerInfo {
-        name: "local".to_owned(),
-        dir_hash: 1,
-    };
-    irm.bootstrap_ipcp(
-        pid,
-        &IpcpConfig {
-            ipcp_type: IpcpType::Local.into(),
-            layer,
-        },
-    )?;
+    irm.bootstrap_ipcp(pid, &IpcpConfig::new(IpcpType::Local, "local"))?;
     irm.create_name(&NameInfo {
         name: NAME.to_owned(),
         ..NameInfo::default()

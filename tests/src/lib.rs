@@ -10,7 +10,7 @@ use std::{
 
 use o7s::{
     Flow, Node, QosSpec, RuntimeDir,
-    irm::{IpcpConfig, IpcpType, Irm, LayerInfo, Status},
+    irm::{IpcpConfig, IpcpType, Irm, Status},
 };
 use o7s_irmd::embedded::{Builder, Daemon};
 use sha3::{Digest as _, Sha3_256};
@@ -67,15 +67,7 @@ impl TestNode {
         let local = irm
             .create_ipcp("local", IpcpType::Local)
             .expect("a local IPCP starts");
-        let layer = LayerInfo {
-            name: "local".to_owned(),
-            dir_hash: 1,
-        };
-        let config = IpcpConfig {
-            ipcp_type: IpcpType::Local.into(),
-            layer,
-        };
-        irm.bootstrap_ipcp(local, &config)
+        irm.bootstrap_ipcp(local, &IpcpConfig::new(IpcpType::Local, "local"))
             .expect("the layer is bootstrapped");
         Self {
             daemon: Some(daemon),
