@@ -7,7 +7,7 @@ from typing import Optional, SupportsFloat, SupportsIndex, Union, final
 
 from typing_extensions import Buffer, Self, disjoint_base
 
-from .irm import IpcpConfig
+from ouroboros.irm import IpcpConfig
 
 __all__ = [
     "EventQueue",

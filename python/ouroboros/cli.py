@@ -12,9 +12,10 @@ raises an IrmError that is also a ValueError. All else is as in ouroboros.irm.
 
 from __future__ import annotations
 
-import copy as _copy
-import errno as _errno
-import logging as _logging
+import copy
+import errno
+import logging
+import os
 from collections.abc import Iterable, Sequence
 from typing import Optional, Union
 
@@ -36,7 +37,6 @@ from .irm import (
     Udp4Config,
     Udp6Config,
     UnicastConfig,
-    _PathLike,
 )
 from .qos import QoSSpec
 
@@ -79,7 +79,9 @@ __all__ = [
     "unreg_name",
 ]
 
-_log = _logging.getLogger("ouroboros.cli")
+_PathLike = Union[str, "os.PathLike[str]"]
+
+_log = logging.getLogger("ouroboros.cli")
 
 # Types whose IPCPs can be bound to names of their own.
 _BINDABLE = (IpcpType.UNICAST, IpcpType.BROADCAST)
@@ -164,10 +166,10 @@ def autoboot(name: str, ipcp_type: IpcpType, layer: str, conf: Optional[IpcpConf
     elif conf.ipcp_type != ipcp_type:
         raise irm_error(
             IrmError,
-            _errno.EINVAL,
+            errno.EINVAL,
             f"the configuration is for type {_shown(conf.ipcp_type)}, not {_shown(ipcp_type)}",
         )
-    conf = _copy.copy(conf)
+    conf = copy.copy(conf)
     conf.layer_name = layer
     _bootstrap(name, conf, True)
 
@@ -274,7 +276,7 @@ def _unknown(kind: type[IrmError], what: str, name: str, known: Iterable[str]) -
     there = ", ".join(sorted({repr(name) for name in known}))
     return irm_error(
         kind,
-        _errno.EINVAL,
+        errno.EINVAL,
         f"there is no {what} {name!r} here; there is {there}"
         if there
         else f"there is no {what} {name!r} here, and no other",
@@ -286,7 +288,7 @@ def _bootstrap(name: str, conf: IpcpConfig, autobind: bool) -> None:
     if found and found[0].type != conf.ipcp_type:
         raise irm_error(
             _irm.IpcpBootstrapError,
-            _errno.EINVAL,
+            errno.EINVAL,
             f"IPCP {name!r} is of type {_shown(found[0].type)}, the configuration is for type "
             f"{_shown(conf.ipcp_type)}",
         )
@@ -332,7 +334,7 @@ def _components(comp: str, order: list[str]) -> list[str]:
     if chosen is None:
         raise irm_error(
             IpcpConnectError,
-            _errno.EINVAL,
+            errno.EINVAL,
             f'there is no component {comp!r}; use "mgmt", "dt" or "*"',
         )
     return chosen
@@ -349,7 +351,7 @@ def _selected(
     wanted_layers = _together(layer, layers, "layers")
     if not wanted_ipcps and not wanted_layers:
         raise irm_error(
-            IrmNameError, _errno.EINVAL, "give a layer or an IPCP: layer=, layers=, ipcp= or ipcps="
+            IrmNameError, errno.EINVAL, "give a layer or an IPCP: layer=, layers=, ipcp= or ipcps="
         )
     known = _irm.list_ipcps()
     for name in wanted_ipcps:
@@ -378,7 +380,7 @@ def _policy(number: int) -> LoadBalancePolicy:
     except ValueError:
         raise irm_error(
             IrmNameError,
-            _errno.EINVAL,
+            errno.EINVAL,
             f"there is no load balancing policy {number}; use LoadBalancePolicy.ROUND_ROBIN or "
             "SPILL",
         ) from None

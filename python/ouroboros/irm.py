@@ -16,12 +16,12 @@ what is.
 
 from __future__ import annotations
 
-import errno as _errno
-import os as _os
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path as _Path
+from pathlib import Path
 from typing import Final, Optional, TypeVar, Union
 
 from . import _native
@@ -102,7 +102,7 @@ MGMT_COMP: Final = "Management"
 # The layer of an IPCP that is in none, as lists show it.
 _NO_LAYER: Final = "Not enrolled."
 
-_PathLike = Union[str, "_os.PathLike[str]"]
+_PathLike = Union[str, "os.PathLike[str]"]
 
 
 # Numbers
@@ -496,7 +496,7 @@ def connect_ipcp(pid: int, component: str, dst: str, qos: Optional[QoSSpec] = No
         qos = QoSSpec.raw()
     if qos.cypher_s > 0:
         raise IpcpConnectError(
-            _errno.ENOTSUP,
+            errno.ENOTSUP,
             f"cannot connect to {dst!r} with cypher_s={qos.cypher_s}: connections of IPCPs have no "
             "encryption; leave cypher_s out",
         )
@@ -519,7 +519,7 @@ def bind_program(
     """
     if opts & ~BIND_AUTO:
         raise irm_error(
-            BindError, _errno.EINVAL, f"opts is {opts}; the only option is BIND_AUTO ({BIND_AUTO})"
+            BindError, errno.EINVAL, f"opts is {opts}; the only option is BIND_AUTO ({BIND_AUTO})"
         )
     if isinstance(argv, str):
         raise TypeError("argv must be a sequence of strings, not one string")
@@ -532,7 +532,7 @@ def unbind_program(prog: _PathLike, name: Optional[str] = None) -> None:
 
     Raises BindError.
     """
-    _irm().unbind_program(_os.fspath(prog), name)
+    _irm().unbind_program(os.fspath(prog), name)
 
 
 def bind_process(pid: int, name: str) -> None:
@@ -540,7 +540,7 @@ def bind_process(pid: int, name: str) -> None:
 
     Raises BindError.
     """
-    if pid == _os.getpid():
+    if pid == os.getpid():
         # A process is bound once the irmd knows it.
         _native.announce()
     _irm().bind_process(_pid(pid, BindError), name)
@@ -593,28 +593,28 @@ def program_path(prog: _PathLike) -> str:
     Links in its directory are resolved; its own name stays as it is, since a program is known by
     the name that it is called by. Raises BindError.
     """
-    given = _os.fspath(prog)
-    if _os.sep in given:
+    given = os.fspath(prog)
+    if os.sep in given:
         candidates = [given]
     else:
-        directories = _os.environ.get("PATH", _os.defpath).split(_os.pathsep)
-        candidates = [_os.path.join(directory, given) for directory in directories if directory]
+        directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        candidates = [os.path.join(directory, given) for directory in directories if directory]
     refused = None
     for path in candidates:
-        if not _os.path.isfile(path):
+        if not os.path.isfile(path):
             continue
-        if _os.access(path, _os.X_OK):
-            directory, base = _os.path.split(path)
-            return str(_Path(directory or _os.curdir).resolve() / base)
+        if os.access(path, os.X_OK):
+            directory, base = os.path.split(path)
+            return str(Path(directory or os.curdir).resolve() / base)
         refused = refused or path
     if refused is not None:
         raise irm_error(
             BindError,
-            _errno.EPERM,
+            errno.EPERM,
             f"cannot bind {given}: {refused} is not executable; 'chmod +x {refused}' mends that",
         )
-    where = "there is no such program" if _os.sep in given else "it is not on the PATH"
-    raise BindError(_errno.ENOENT, f"cannot bind {given!r}: {where}; give the path of a program")
+    where = "there is no such program" if os.sep in given else "it is not on the PATH"
+    raise BindError(errno.ENOENT, f"cannot bind {given!r}: {where}; give the path of a program")
 
 
 def _irm() -> _native.Irm:
@@ -625,7 +625,7 @@ def _irm() -> _native.Irm:
 def _pid(pid: int, kind: type[IrmError]) -> int:
     """A process id that a message can hold."""
     if not 0 < pid < 1 << 31:
-        raise irm_error(kind, _errno.EINVAL, f"{pid} is no process id")
+        raise irm_error(kind, errno.EINVAL, f"{pid} is no process id")
     return pid
 
 

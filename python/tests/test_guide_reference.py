@@ -27,5 +27,5 @@ def test_reference(tmp_path):
     for name in ("Flow.alloc", "Flow.read", "Flow.write", "Flow.max_packet", "flow_accept"):
         assert f'id="{name}"' in flows
     assert "after a read that was filled exactly" in flows
-    for module in ("aio", "errors", "event", "node", "qos", "testbed"):
+    for module in ("aio", "cli", "errors", "event", "irm", "node", "qos", "testbed"):
         assert (tmp_path / "ouroboros" / f"{module}.html").exists()

@@ -245,7 +245,7 @@ impl<'t, 'v> Table<'t, 'v> {
             return Vec::new();
         };
         let mut strings = Vec::new();
-        for value in array.iter() {
+        for value in array {
             match value.get_ref().as_str() {
                 Some(text) => strings.push(Spanned::new(value.span(), text)),
                 None => wrong_type(reader, key, value, "an array of strings", "[\"…\", \"…\"]"),
