@@ -358,6 +358,37 @@ def test_every_call_without_a_daemon(no_daemon):
             assert "start one with 'irmd'" in raised.value.strerror
 
 
+def test_a_daemon_that_comes_later_is_used(no_daemon):
+    with pytest.raises(errors.DaemonError):
+        list_ipcps()
+    with ouroboros.Node():
+        assert list_ipcps() == []
+    with pytest.raises(errors.DaemonError):
+        list_ipcps()
+
+
+def test_a_forked_child_has_connections_of_its_own(own, child):
+    """Defect 42 of 0.23."""
+    program = child(
+        """
+        import os
+        from ouroboros.irm import *
+        create_name(NameInfo("before"))
+        pid = os.fork()
+        if pid == 0:
+            create_name(NameInfo("child"))
+            bind_process(os.getpid(), "child")
+            assert len(list_names()) == 2
+            os._exit(0)
+        create_name(NameInfo("parent"))
+        assert os.waitpid(pid, 0)[1] == 0
+        print([info.name for info in list_names()])
+        """
+    )
+    program.expect("['before', 'child', 'parent']")
+    program.finish()
+
+
 def test_nothing_is_printed(own, capfd):
     with pytest.raises(IrmError):
         destroy_ipcp(os.getpid())
@@ -382,6 +413,8 @@ def test_strings_that_are_too_long_are_not_cut(own):
         lambda: destroy_name(long),
         lambda: create_name(NameInfo("")),
         lambda: create_name(NameInfo("a\0b")),
+        lambda: create_name(NameInfo("a", server_sec=NameSecPaths(key="p" * 512))),
+        lambda: create_name(NameInfo("a", client_sec=NameSecPaths(enc="p" * 512))),
     ]:
         with pytest.raises(ValueError):
             call()

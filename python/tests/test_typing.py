@@ -84,6 +84,30 @@ def test_asynchronous_user_programs_are_checked(tmp_path):
     run("-m", "mypy", "--strict", "--python-version", "3.10", program, cwd=tmp_path)
 
 
+def test_managing_user_programs_are_checked(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from ouroboros import cli, irm\n"
+        "from ouroboros.irm import *\n"
+        "conf = IpcpConfig(IpcpType.UNICAST, 'lan', unicast=UnicastConfig())\n"
+        "if conf.unicast is not None:\n"
+        "    seconds: int = conf.unicast.dt.routing.ls.t_recalc\n"
+        "pid: int = irm.create_ipcp('a', IpcpType.LOCAL)\n"
+        "try:\n"
+        "    irm.bootstrap_ipcp(pid, conf)\n"
+        "except IpcpBootstrapError as error:\n"
+        "    number: int | None = error.errno\n"
+        "for info in irm.list_ipcps():\n"
+        "    kind: IpcpType | int = info.type\n"
+        "paths: list[str] = [info.server_sec.key for info in irm.list_names()]\n"
+        "irm.connect_ipcp(pid, DT_COMP, 'b', QoSSpec.voice())\n"
+        "cli.bind_program('prog', 'name', opts=BIND_AUTO, argv=('-l',))\n"
+        "cli.reg_name('name', layers=['a', 'b'])\n"
+        "cli.autoboot('a', IpcpType.UNICAST, 'lan', conf)\n"
+    )
+    run("-m", "mypy", "--strict", "--python-version", "3.10", program, cwd=tmp_path)
+
+
 def test_package_says_that_it_is_typed():
     assert (Path(ouroboros.__file__).parent / "py.typed").exists()
 

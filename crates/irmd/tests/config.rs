@@ -173,6 +173,13 @@ fn a_file_that_cannot_be_used_starts_nothing() {
         "error: cannot read the configuration file /nowhere/irmd.conf: No such file or directory \
          (os error 2)\n"
     );
+    let endless = run(&["--check-config"], Path::new("/dev/zero"));
+    assert_eq!(endless.status.code(), Some(1));
+    let error = text(&endless.stderr);
+    assert!(
+        error.contains("it is larger than 16777216 bytes"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub const DT_COMP: &str = "Data Transfer";
 /// Component name of management, for [`Irm::connect_ipcp`].
 pub const MGMT_COMP: &str = "Management";
 
+/// Longest path of a security file in bytes (`spec/irm-tools.md` §1).
+pub const PATH_MAX: usize = 511;
+
 /// A management connection to the daemon of one runtime directory.
 #[derive(Debug)]
 pub struct Irm {
@@ -196,9 +199,13 @@ impl Irm {
     /// Creates a name. Creating it again with the same attributes succeeds.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] if it exists with other attributes.
+    /// [`ErrorKind::Exists`] if it exists with other attributes, [`ErrorKind::Invalid`] for paths
+    /// of more than [`PATH_MAX`] bytes.
     pub fn create_name(&self, info: &NameInfo) -> Result<()> {
         checked(&info.name)?;
+        for paths in [&info.server, &info.client].into_iter().flatten() {
+            check_paths(paths)?;
+        }
         self.done(Body::CreateName(info.clone()))
     }
 
@@ -291,4 +298,20 @@ impl Irm {
 
 fn checked(name: &str) -> Result<String> {
     Ok(Name::new(name)?.as_str().to_owned())
+}
+
+fn check_paths(paths: &SecurityPaths) -> Result<()> {
+    for path in [&paths.encryption, &paths.key, &paths.certificate] {
+        if path.len() > PATH_MAX || path.contains('\0') {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "the path of a security file has at most {PATH_MAX} bytes, without NUL; this \
+                     one has {}: {path:?}",
+                    path.len()
+                ),
+            ));
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,8 @@ mod table;
 
 use std::{
     fmt::Write as _,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -137,13 +138,17 @@ impl Config {
             ))
         };
         let path = fs::canonicalize(path).map_err(|error| failed(&error))?;
-        let size = fs::metadata(&path).map_err(|error| failed(&error))?.len();
-        if size > SIZE_MAX {
+        // Bounded also for files that have no size, such as pipes.
+        let mut text = String::new();
+        let file = fs::File::open(&path).map_err(|error| failed(&error))?;
+        file.take(SIZE_MAX + 1)
+            .read_to_string(&mut text)
+            .map_err(|error| failed(&error))?;
+        if text.len() as u64 > SIZE_MAX {
             return Err(failed(&io::Error::other(format!(
-                "it has {size} bytes; the limit is {SIZE_MAX}"
+                "it is larger than {SIZE_MAX} bytes"
             ))));
         }
-        let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
         Self::parse(&path, &text)
     }
 

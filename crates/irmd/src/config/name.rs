@@ -2,15 +2,12 @@
 
 use std::{fs, path::Path};
 
-use o7s::irm::{Balance, NameInfo, SecurityPaths};
+use o7s::irm::{Balance, NameInfo, PATH_MAX, SecurityPaths};
 
 use super::{
     At, NameEntry, Problem, ProgramEntry,
     table::{Key, Reader, Table, Value, located},
 };
-
-/// Longest path of a security file in bytes (`spec/irm-tools.md` §1).
-const SECURITY_PATH_MAX: usize = 511;
 
 /// Reads an entry.
 pub(super) fn read(reader: &mut Reader, key: &Key, value: &Value) -> Option<NameEntry> {
@@ -83,14 +80,11 @@ fn file(reader: &mut Reader, table: &mut Table, word: &'static str) -> String {
         }
     };
     match path.into_os_string().into_string() {
-        Ok(path) if path.len() <= SECURITY_PATH_MAX => path,
+        Ok(path) if path.len() <= PATH_MAX => path,
         Ok(path) => {
             reader.tell(Problem::error(
                 given.span(),
-                format!(
-                    "the path has {} bytes; the limit is {SECURITY_PATH_MAX}",
-                    path.len()
-                ),
+                format!("the path has {} bytes; the limit is {PATH_MAX}", path.len()),
             ));
             String::new()
         }

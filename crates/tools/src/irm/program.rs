@@ -5,10 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use o7s::irm::PATH_MAX;
 use rustix::fs::{Access, access};
-
-/// Longest path of a security file in bytes (`spec/irm-tools.md` §1).
-const SECURITY_PATH_MAX: usize = 511;
 
 /// The full path of a program: as given, else on the `PATH` if it has no `/`.
 ///
@@ -79,9 +77,9 @@ pub(super) fn security_file(given: &str) -> Result<String, String> {
         .into_os_string()
         .into_string()
         .map_err(|path| format!("The path {} is not UTF-8.", path.display()))?;
-    if path.len() > SECURITY_PATH_MAX {
+    if path.len() > PATH_MAX {
         return Err(format!(
-            "File path too long: {path}.\nIt has {} bytes; the limit is {SECURITY_PATH_MAX}.",
+            "File path too long: {path}.\nIt has {} bytes; the limit is {PATH_MAX}.",
             path.len()
         ));
     }

@@ -3,7 +3,8 @@
 use o7s::{
     DirHash, ErrorKind,
     control::{
-        Body, CreateIpcp, Empty, FlowReqArr, FlowResponse, IpcpFlowAlloc, IpcpState, IpcpType, Pid,
+        Body, BootstrapIpcp, CreateIpcp, Empty, FlowReqArr, FlowResponse, IpcpConfig,
+        IpcpFlowAlloc, IpcpState, IpcpType, Pid, UnicastConfig,
     },
 };
 
@@ -345,4 +346,36 @@ fn an_orderly_stop_ends_the_children() {
     assert_eq!(lab.fake.children[&pid], [Signal::Terminate, Signal::Kill]);
     lab.child_exited(pid);
     assert!(lab.core.is_stopped());
+}
+
+#[test]
+fn every_option_of_a_layer_reaches_the_ipcp_and_a_wrong_one_does_not() {
+    let mut lab = Lab::with(false);
+    let manager = lab.manager();
+    let create = CreateIpcp {
+        name: "i".to_owned(),
+        ipcp_type: IpcpType::Local.into(),
+    };
+    let id = lab.start(manager, Body::CreateIpcp(create));
+    // The first child and its channel.
+    let (pid, channel) = (lab.fake.next_child, ConnId(1_000_001));
+    lab.hello(channel, "ipcpd", 0, false);
+    assert!(lab.outcome(manager, id).is_ok());
+    let mut config = IpcpConfig::new(IpcpType::Local, "home");
+    let mut unicast = UnicastConfig::default();
+    unicast.dt.max_ttl = 9;
+    config.unicast = Some(unicast);
+
+    let mut wrong = config.clone();
+    wrong.layer.name = "n".repeat(256);
+    let boot = BootstrapIpcp { pid, config: wrong };
+    let error = lab.call(manager, Body::BootstrapIpcp(boot)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+
+    let boot = BootstrapIpcp {
+        pid,
+        config: config.clone(),
+    };
+    lab.start(manager, Body::BootstrapIpcp(boot));
+    assert_eq!(lab.asked(channel).1, Body::IpcpBootstrap(config));
 }
