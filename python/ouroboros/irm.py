@@ -21,10 +21,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Final, Optional, TypeVar, Union
 
 from . import _native
+from ._program import program_path
 from .errors import (
     BindError,
     IpcpBootstrapError,
@@ -585,36 +585,6 @@ def reg_name(name: str, pid: int) -> None:
 def unreg_name(name: str, pid: int) -> None:
     """Undoes reg_name(). Raises NameError."""
     _irm().unreg_name(name, _pid(pid, IrmNameError))
-
-
-def program_path(prog: _PathLike) -> str:
-    """The full path of a program: as given, or from the PATH if it has no /.
-
-    Links in its directory are resolved; its own name stays as it is, since a program is known by
-    the name that it is called by. Raises BindError.
-    """
-    given = os.fspath(prog)
-    if os.sep in given:
-        candidates = [given]
-    else:
-        directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
-        candidates = [os.path.join(directory, given) for directory in directories if directory]
-    refused = None
-    for path in candidates:
-        if not os.path.isfile(path):
-            continue
-        if os.access(path, os.X_OK):
-            directory, base = os.path.split(path)
-            return str(Path(directory or os.curdir).resolve() / base)
-        refused = refused or path
-    if refused is not None:
-        raise irm_error(
-            BindError,
-            errno.EPERM,
-            f"cannot bind {given}: {refused} is not executable; 'chmod +x {refused}' mends that",
-        )
-    where = "there is no such program" if os.sep in given else "it is not on the PATH"
-    raise BindError(errno.ENOENT, f"cannot bind {given!r}: {where}; give the path of a program")
 
 
 def _irm() -> _native.Irm:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Optional, Union
 
 from . import _native
+from ._program import program_path
 from .errors import EIRMD, IrmError, OuroborosError
-from .node import program_path
 
 __all__ = ["bound", "registered"]
 
@@ -76,7 +76,7 @@ def bound(
         return
     path = os.fspath(prog_or_pid)
     started = args is not None
-    irm.bind_program(program_path(path, started=started), name, started, list(args or []))
+    irm.bind_program(program_path(path, must_be_there=started), name, started, list(args or []))
     try:
         yield name
     finally:

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Optional, Union
 
 from . import _native
+from ._program import program_path
 from .errors import EIRMD, IrmError, NodeError, OuroborosError
 
 __all__ = ["Node", "find_program"]
@@ -89,26 +90,6 @@ def find_program(name: str) -> Path:
         f"the program {name} was not found (looked beside {sys.executable} and on the PATH); "
         f"install this package with 'pip install .', or set {variable} to its path",
     )
-
-
-def program_path(program: _PathLike, *, started: bool) -> str:
-    """The path of a program that is bound: as given, else from the PATH.
-
-    One that the daemon is to start must be there. One that others start need not: a process is
-    known by the base name of its program, or by its module's name.
-    """
-    path = os.fspath(program)
-    found = path if os.sep in path else shutil.which(path) or path
-    if started and not os.path.isfile(found):
-        raise IrmError(
-            errno.ENOENT,
-            f"cannot bind {path}: there is no such program; give its path, or put it on the PATH",
-        )
-    if started and not os.access(found, os.X_OK):
-        raise IrmError(
-            errno.EACCES, f"cannot bind {path}: it is not executable; 'chmod +x {path}' mends that"
-        )
-    return os.path.realpath(found)
 
 
 class Node:
@@ -427,7 +408,7 @@ class Node:
         if pid is not None:
             raise TypeError("bind() takes a pid or a program, not both")
         self._management.bind_program(
-            program_path(program, started=args is not None),
+            program_path(program, must_be_there=args is not None),
             name,
             args is not None,
             list(args or []),
