@@ -66,7 +66,7 @@ fn all_is_set_up_when_the_daemon_is_ready() {
         "[name.oping]\nlb = \"round-robin\"\nprog = [\"/usr/bin/oping\", \"other\"]\n\
          args = [\"--listen\"]\n\
          [local.l1]\nbootstrap = \"home\"\nautobind = true\nreg = [\"oping\", \"web\"]\n\
-         [local.spare]\n",
+         [local.spare]\nregs = []\n",
     );
     let mut daemon = file.start(&["--no-direct"]).unwrap();
     let irm = Irm::at(daemon.dir().clone());
@@ -100,6 +100,12 @@ fn all_is_set_up_when_the_daemon_is_ready() {
         flow(&mut server, accept).unwrap();
     }
     assert!(daemon.stop().unwrap().success());
+    // What has no effect is in the log.
+    let warning = format!(
+        "{}:10:1: unknown key \"regs\" is ignored",
+        file.path().display()
+    );
+    assert!(file.log().contains(&warning), "{}", file.log());
     assert!(
         file.log().contains("3 entries carried out"),
         "{}",

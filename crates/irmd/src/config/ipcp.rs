@@ -61,15 +61,13 @@ pub(super) fn read(
     let kind = ipcp_type.as_str();
     let name = reader.name(key.span(), key.get_ref(), "name of an IPCP");
     if let Some(name) = &name {
-        let before = reader.ipcps.iter().find(|(known, _)| known == name);
-        if let Some((_, place)) = before {
-            let line = reader.line(place.start);
+        let line = reader.line(key.span().start);
+        if let Some(other) = reader.ipcps.insert(name.clone(), line) {
             reader.tell(
                 Problem::error(key.span(), format!("there are two IPCPs named {name:?}"))
-                    .help(format!("the other one is in line {line}")),
+                    .help(format!("the other one is in line {other}")),
             );
         }
-        reader.ipcps.push((name.clone(), key.span()));
     }
     let mut table = reader.table(key, value, kind)?;
     let autobind = table.flag(reader, "autobind").unwrap_or(false);

@@ -33,6 +33,9 @@ use table::{Reader, in_order};
 /// The file that `irmd --check-config` looks at when none is named.
 pub const DEFAULT_PATH: &str = "/etc/ouroboros/irmd.conf";
 
+/// Most problems that are shown.
+const SHOWN_MAX: usize = 50;
+
 /// Longest file in bytes.
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
 
@@ -159,8 +162,11 @@ impl Config {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Unusable> {
         let (entries, problems) = read(text);
         let mut rendered = String::new();
-        for problem in &problems {
+        for problem in problems.iter().take(SHOWN_MAX) {
             let _ = writeln!(rendered, "{}", problem.render(path, text));
+        }
+        if problems.len() > SHOWN_MAX {
+            let _ = writeln!(rendered, "… and {} more\n", problems.len() - SHOWN_MAX);
         }
         let errors = problems
             .iter()
@@ -176,6 +182,7 @@ impl Config {
             entries,
             warnings: problems
                 .iter()
+                .take(SHOWN_MAX)
                 .map(|problem| problem.line(path, text))
                 .collect(),
             rendered,

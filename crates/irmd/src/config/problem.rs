@@ -144,11 +144,6 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The line of a byte, from 1.
-pub(super) fn line_of(text: &str, at: usize) -> usize {
-    Place::of(text, at).line
-}
-
 /// A foreign line without what could trouble a terminal.
 fn shown(line: &str) -> String {
     line.chars()
@@ -192,7 +187,6 @@ mod tests {
             problem.line(Path::new("irmd.conf"), text),
             "irmd.conf:2:7: no such policy; use spill"
         );
-        assert_eq!(line_of(text, 0), 1);
     }
 
     #[test]

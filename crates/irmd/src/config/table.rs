@@ -1,6 +1,10 @@
 //! Tables of the configuration file: values of the right type, with complaints that name the place.
 
-use std::{collections::BTreeSet, fmt::Display, ops::Range, ops::RangeInclusive};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Display,
+    ops::{Range, RangeInclusive},
+};
 
 use o7s::{Name, irm::IpcpType};
 use toml::{
@@ -8,10 +12,7 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::{
-    At, Problem,
-    problem::{closest, line_of},
-};
+use super::{At, Problem, problem::closest};
 
 pub(super) type Key<'a> = Spanned<DeString<'a>>;
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
@@ -24,20 +25,21 @@ pub(super) fn in_order<'t, 'a>(table: &'t DeTable<'a>) -> Vec<(&'t Key<'a>, &'t 
 }
 
 /// What is found while reading.
-pub(super) struct Reader<'a> {
-    text: &'a str,
+pub(super) struct Reader {
+    /// Where lines end.
+    ends: Vec<usize>,
     /// Everything wrong so far.
     pub(super) problems: Vec<Problem>,
-    /// Names of IPCPs, with their places.
-    pub(super) ipcps: Vec<(String, Range<usize>)>,
+    /// Names of IPCPs, with their lines.
+    pub(super) ipcps: HashMap<String, usize>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+impl Reader {
+    pub(super) fn new(text: &str) -> Self {
         Self {
-            text,
+            ends: text.match_indices('\n').map(|(at, _)| at).collect(),
             problems: Vec::new(),
-            ipcps: Vec::new(),
+            ipcps: HashMap::new(),
         }
     }
 
@@ -47,7 +49,7 @@ impl<'a> Reader<'a> {
 
     /// The line of a place, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        line_of(self.text, at)
+        self.ends.partition_point(|end| *end < at) + 1
     }
 
     fn at<T>(&self, span: &Range<usize>, value: T) -> At<T> {

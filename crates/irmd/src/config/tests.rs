@@ -479,6 +479,14 @@ fn mistakes_are_shown_with_their_place_and_what_is_allowed() {
         assert!(error.contains(" | ") && error.contains('^'), "{error}");
         assert!(error.ends_with("irmd.conf: 1 error\n"), "{text}\n{error}");
     }
+    // Not endlessly many; the number is that of all.
+    let many: String = (0..60).map(|n| format!("[lokal{n}.x]\n")).collect();
+    let error = parse(&many).unwrap_err();
+    assert_eq!(error.matches("-->").count(), 50);
+    assert!(
+        error.ends_with("… and 10 more\n\nirmd.conf: 60 errors\n"),
+        "{error}"
+    );
     // All at once.
     let error = parse("[lokal.x]\n[name.a]\nlb = 1\n").unwrap_err();
     assert!(error.ends_with("irmd.conf: 2 errors\n"), "{error}");
