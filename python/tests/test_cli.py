@@ -132,11 +132,14 @@ def test_what_does_not_exist(own):
         reg_name("n", layers="lan")
 
 
-def test_names(own):
+def test_names(own, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("")
+    key.chmod(0o600)
     create_name("a")
     create_name("b", LoadBalancePolicy.SPILL)
     create_name("c", 1)
-    info = NameInfo("d", LoadBalancePolicy.SPILL, irm.NameSecPaths(key="/k"))
+    info = NameInfo("d", LoadBalancePolicy.SPILL, irm.NameSecPaths(key=str(key)))
     # The information wins.
     create_name("x", LoadBalancePolicy.ROUND_ROBIN, info)
     assert list_names() == [

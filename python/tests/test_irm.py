@@ -210,13 +210,18 @@ def test_an_ipcp_from_its_creation_to_its_end(own):
     assert list_ipcps() == []
 
 
-def test_names(own):
+def test_names(own, tmp_path):
+    files = [tmp_path / name for name in ("enc", "key", "crt")]
+    for file in files:
+        file.write_text("")
+        file.chmod(0o600)
+    enc, key, crt = map(str, files)
     assert list_names() == []
     info = NameInfo(
         "n1",
         LoadBalancePolicy.SPILL,
-        NameSecPaths("/a/enc", "/a/key", "/a/crt"),
-        NameSecPaths(crt="/b/crt"),
+        NameSecPaths(enc, key, crt),
+        NameSecPaths(crt=crt),
     )
     assert create_name(info) is None
     create_name(NameInfo("é" * 127))
