@@ -20,6 +20,11 @@ pub struct Args {
     /// $XDG_RUNTIME_DIR/ouroboros, /tmp/ouroboros-UID]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
+    /// Directory of certificates and of the security files of names [default:
+    /// /etc/ouroboros/security for root, $XDG_CONFIG_HOME/ouroboros/security,
+    /// ~/.config/ouroboros/security]
+    #[arg(long, value_name = "DIR")]
+    pub security_dir: Option<PathBuf>,
     /// Let processes of this machine meet over layers only
     #[arg(long)]
     pub no_direct: bool,

@@ -28,10 +28,11 @@ use tokio::{
 };
 
 use crate::{
-    core::{ConnId, Core, Settings},
+    core::{ConnId, Core, Settings, limits},
     descriptor,
     link::{CHUNK, Link, Phase},
     peer,
+    security::Engine,
     world::{Children, World},
 };
 
@@ -40,6 +41,9 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 /// Pause when not even a connection can be refused.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a worker without work stays.
+const WORKER_IDLE: Duration = Duration::from_secs(60);
+
 /// Everything that one daemon needs to run.
 #[derive(Debug)]
 pub struct Daemon {
@@ -47,6 +51,8 @@ pub struct Daemon {
     pub settings: Settings,
     /// For children.
     pub children: Children,
+    /// Does the key exchanges.
+    pub security: Engine,
     /// The listening socket.
     pub listener: StdUnixListener,
     /// Told "ready" once the daemon serves.
@@ -97,17 +103,32 @@ pub fn run(daemon: Daemon) -> Result<()> {
     let failed = |error: io::Error| Error::system("start the event loop", &error);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(workers())
+        .thread_name("worker")
+        .thread_keep_alive(WORKER_IDLE)
         .build()
         .map_err(failed)?;
-    LocalSet::new()
+    let outcome = LocalSet::new()
         .block_on(&runtime, serve_all(daemon))
-        .map_err(failed)
+        .map_err(failed);
+    // A worker may wait for a file that never comes.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Threads that do the steps of key exchanges.
+fn workers() -> usize {
+    let processors = std::thread::available_parallelism();
+    processors
+        .map_or(1, usize::from)
+        .clamp(2, limits::STEPS_RUNNING)
 }
 
 async fn serve_all(daemon: Daemon) -> io::Result<()> {
     let Daemon {
         settings,
         children,
+        security,
         listener,
         ready,
         die_with,
@@ -115,7 +136,7 @@ async fn serve_all(daemon: Daemon) -> io::Result<()> {
     let shared = Rc::new_cyclic(|weak| Shared {
         state: RefCell::new(State {
             core: Core::new(settings),
-            world: World::new(weak.clone(), children),
+            world: World::new(weak.clone(), children, security),
             armed: None,
         }),
         sooner: Notify::new(),

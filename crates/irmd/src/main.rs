@@ -10,6 +10,7 @@ use o7s_irmd::{
     descriptor,
     driver::{self, Daemon},
     instance::{self, Instance},
+    security::{Engine, files::SecurityDir},
     world::Children,
 };
 use rustix::{
@@ -86,6 +87,9 @@ fn run(args: &Args, (ready, die_with): Passed) -> Result<()> {
     } else {
         None
     };
+    let security = args.security_dir.clone();
+    let security = security.map_or_else(SecurityDir::from_env, SecurityDir::at);
+    let security = Engine::load(security)?;
     let mut instance = Instance::claim(&dir)?;
     let listener = instance.listen()?;
     let files = getrlimit(Resource::Nofile);
@@ -111,6 +115,7 @@ fn run(args: &Args, (ready, die_with): Passed) -> Result<()> {
             logging: args.logging,
             files,
         },
+        security,
         listener,
         ready,
         die_with,
