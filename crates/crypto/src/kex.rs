@@ -439,12 +439,15 @@ impl PublicKey {
             }
             other => return Err(unknown(&format!("its algorithm is {other}"))),
         };
-        let expected = match kex {
-            Kex::X25519 => Some(X25519_LEN),
-            Kex::X448 => Some(X448_LEN),
-            kem => mlkem::of(kem).map(|set| set.public_len),
+        let formed = match kex {
+            Kex::Prime256v1 => is_point(bits, 32),
+            Kex::Secp384r1 => is_point(bits, 48),
+            Kex::Secp521r1 => is_point(bits, 66),
+            Kex::X25519 => bits.len() == X25519_LEN,
+            Kex::X448 => bits.len() == X448_LEN,
+            kem => mlkem::of(kem).is_some_and(|set| bits.len() == set.public_len),
         };
-        if expected.is_some_and(|expected| expected != bits.len()) {
+        if !formed {
             return Err(CryptoError::BadKey {
                 kex: kex.name(),
                 why: "it has the wrong length",
@@ -493,6 +496,15 @@ impl PublicKey {
         ciphertext.extend_from_slice(unwrapped(kex, &ephemeral.public));
         let secret = joined(&secret, &ephemeral.secret.agree(kex, point)?);
         Ok((ciphertext, secret))
+    }
+}
+
+/// Whether this has the form of a point, whole or compressed, with coordinates of `length` bytes.
+fn is_point(bytes: &[u8], length: usize) -> bool {
+    match bytes.first() {
+        Some(4) => bytes.len() == 1 + 2 * length,
+        Some(2 | 3) => bytes.len() == 1 + length,
+        _ => false,
     }
 }
 

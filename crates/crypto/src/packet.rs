@@ -495,7 +495,11 @@ impl Keys {
     fn opened_with(&mut self, key: Arc<Epoch>) {
         self.age += 1;
         self.heard = self.heard.max(key.index);
-        if self.late.as_ref().is_some_and(|late| late.index < key.index) {
+        if self
+            .late
+            .as_ref()
+            .is_some_and(|late| late.index < key.index)
+        {
             self.late = Some(key).filter(|key| key.index + 1 < self.current.index);
         }
     }
