@@ -16,7 +16,7 @@ const ENCAP: &[u8] = b"o7s-ossl-encap";
 const ROTATION: &[u8] = b"o7s-key-rotation";
 
 /// A symmetric key of 32 bytes. Ciphers with shorter keys use its first bytes.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Key([u8; KEY_LEN]);
 
 impl Key {
@@ -38,6 +38,15 @@ impl Key {
         &self.0
     }
 }
+
+/// In constant time.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Key {}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -185,8 +185,8 @@ impl PrivateKey {
         ];
         if let Some((_, kex)) = set.iter().find(|(number, _)| *number == oid) {
             let parts = der::ml_kem_private(octets);
-            let (seed, expanded) = parts.ok_or_else(|| bad("a malformed ML-KEM key"))?;
-            return match (seed, expanded) {
+            let parts = parts.ok_or_else(|| bad("a malformed ML-KEM key"))?;
+            return match (parts.seed, parts.expanded) {
                 (_, Some(expanded)) => Self::ml_kem(*kex, expanded),
                 (Some(seed), None) => Self::ml_kem_from_seed(*kex, seed),
                 (None, None) => Err(bad("an empty ML-KEM key")),
@@ -344,9 +344,8 @@ impl PrivateKey {
         match (&self.secret, own) {
             (Secret::MlKem(private), None) => set.decapsulate(private, first),
             (Secret::Hybrid(private, curve), Some((kex, _))) => {
-                let mut secret = set.decapsulate(private, first)?;
-                secret.extend_from_slice(&curve.agree(kex, point)?);
-                Ok(secret)
+                let secret = set.decapsulate(private, first)?;
+                Ok(joined(&secret, &curve.agree(kex, point)?))
             }
             _ => Err(no(self.kex, "decapsulation")),
         }
@@ -440,12 +439,15 @@ impl PublicKey {
             }
             other => return Err(unknown(&format!("its algorithm is {other}"))),
         };
-        let expected = match kex {
-            Kex::X25519 => Some(X25519_LEN),
-            Kex::X448 => Some(X448_LEN),
-            kem => mlkem::of(kem).map(|set| set.public_len),
+        let formed = match kex {
+            Kex::Prime256v1 => is_point(bits, 32),
+            Kex::Secp384r1 => is_point(bits, 48),
+            Kex::Secp521r1 => is_point(bits, 66),
+            Kex::X25519 => bits.len() == X25519_LEN,
+            Kex::X448 => bits.len() == X448_LEN,
+            kem => mlkem::of(kem).is_some_and(|set| bits.len() == set.public_len),
         };
-        if expected.is_some_and(|expected| expected != bits.len()) {
+        if !formed {
             return Err(CryptoError::BadKey {
                 kex: kex.name(),
                 why: "it has the wrong length",
@@ -488,13 +490,27 @@ impl PublicKey {
             .raw
             .split_at_checked(set.public_len)
             .ok_or(no(self.kex, "encapsulation to such a key"))?;
-        let (mut ciphertext, mut secret) = set.encapsulate(self.kex, public)?;
+        let (mut ciphertext, secret) = set.encapsulate(self.kex, public)?;
         // A new curve key for each encapsulation (§4.3).
         let ephemeral = PrivateKey::generate(kex)?;
         ciphertext.extend_from_slice(unwrapped(kex, &ephemeral.public));
-        secret.extend_from_slice(&ephemeral.secret.agree(kex, point)?);
+        let secret = joined(&secret, &ephemeral.secret.agree(kex, point)?);
         Ok((ciphertext, secret))
     }
+}
+
+/// Whether this has the form of a point, whole or compressed, with coordinates of `length` bytes.
+fn is_point(bytes: &[u8], length: usize) -> bool {
+    match bytes.first() {
+        Some(4) => bytes.len() == 1 + 2 * length,
+        Some(2 | 3) => bytes.len() == 1 + length,
+        _ => false,
+    }
+}
+
+/// Two secrets as one. A vector that grows would leave a copy behind.
+fn joined(first: &[u8], second: &[u8]) -> RawSecret {
+    Zeroizing::new([first, second].concat())
 }
 
 /// The bytes of an X25519 or X448 key behind their DER.

@@ -14,7 +14,9 @@
 //! the counter block, so that the 2^32 blocks behind an IV belong to one packet alone.
 //!
 //! Rotation follows the recommended algorithm of §6.5: only by an end's own count, or by a packet
-//! that authenticates under the next key.
+//! that authenticates under the next key. The key before the current one stays for late packets.
+//! Where nothing is lost ([`PacketCipher::lossless`]), also those stay under which the peer may have
+//! sent what waits unread: an end that writes and does not read goes through any number of epochs.
 
 use std::{
     fmt,
@@ -65,6 +67,7 @@ pub struct PacketCipher {
     cipher: Cipher,
     epoch: u64,
     salt: [u8; 32],
+    lossless: bool,
     keys: Mutex<Keys>,
     opened: AtomicU64,
     discarded: AtomicU64,
@@ -73,8 +76,12 @@ pub struct PacketCipher {
 struct Keys {
     current: Arc<Epoch>,
     previous: Option<Arc<Epoch>>,
+    /// Without loss: the oldest key under which packets may still come, if older than `previous`.
+    late: Option<Arc<Epoch>>,
     /// Made when it is first needed.
     next: Option<Arc<Epoch>>,
+    /// Highest index of a key under which the peer was heard.
+    heard: u64,
     /// Packets sent and received with the current key.
     age: u64,
     /// Packets sealed with the current key.
@@ -91,8 +98,8 @@ struct Epoch {
 }
 
 enum KeyedCipher {
-    Aead(LessSafeKey),
-    Counter(EncryptingKey),
+    Aead(Box<LessSafeKey>),
+    Counter(Box<EncryptingKey>),
 }
 
 impl Epoch {
@@ -100,11 +107,11 @@ impl Epoch {
         let bytes = &key.as_bytes()[..usize::from(cipher.key_bits() / 8)];
         let aead = |algorithm| {
             let unbound = aws_lc_rs::aead::UnboundKey::new(algorithm, bytes);
-            unbound.map(|key| KeyedCipher::Aead(LessSafeKey::new(key)))
+            unbound.map(|key| KeyedCipher::Aead(Box::new(LessSafeKey::new(key))))
         };
         let counter = |algorithm| {
             let unbound = UnboundCipherKey::new(algorithm, bytes)?;
-            EncryptingKey::ctr(unbound).map(KeyedCipher::Counter)
+            EncryptingKey::ctr(unbound).map(|key| KeyedCipher::Counter(Box::new(key)))
         };
         let keyed = match cipher {
             Cipher::Aes128Gcm => aead(&AES_128_GCM),
@@ -226,16 +233,29 @@ impl PacketCipher {
             cipher,
             epoch: 1 << bit.clamp(2, 31),
             salt: kdf::rotation_salt(key),
+            lossless: false,
             keys: Mutex::new(Keys {
                 current: Arc::new(current),
                 previous: None,
+                late: None,
                 next: None,
+                heard: 0,
                 age: 0,
                 sealed: 0,
             }),
             opened: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
         })
+    }
+
+    /// For a wire that neither loses nor reorders, such as memory that two processes share: packets
+    /// that wait unread for several epochs still open. The price is that the key under which the
+    /// peer was last heard stays in memory until it is heard under a later one. Without effect in
+    /// counter mode.
+    #[must_use]
+    pub fn lossless(mut self) -> Self {
+        self.lossless = true;
+        self
     }
 
     /// The algorithm.
@@ -293,7 +313,7 @@ impl PacketCipher {
             let mut keys = self.keys();
             if keys.age >= self.epoch {
                 let next = self.next(&mut keys)?;
-                keys.rotate(next);
+                keys.rotate(next, self.lossless);
             }
             keys.age += 1;
             keys.sealed += 1;
@@ -333,29 +353,56 @@ impl PacketCipher {
         if !self.cipher.is_authenticated() {
             return self.open_counter(iv, phase, text, plain);
         }
-        let (current, previous) = {
-            let keys = self.keys();
-            (keys.current.clone(), keys.previous.clone())
-        };
-        if current.open(iv, text, tag, plain) {
-            self.keys().count(&current);
-            return Ok(());
-        }
-        if previous.is_some_and(|previous| previous.open(iv, text, tag, plain)) {
-            self.keys().count(&current);
-            return Ok(());
-        }
-        let next = self.next(&mut self.keys()).map_err(|_| Discard::Forged)?;
-        if next.index == current.index + 1 && next.open(iv, text, tag, plain) {
-            let mut keys = self.keys();
-            // Another thread may have rotated meanwhile.
-            if keys.current.index + 1 == next.index {
-                keys.rotate(next);
+        let mut current = self.keys().current.clone();
+        let (previous, next, late) = loop {
+            if current.open(iv, text, tag, plain) {
+                self.keys().opened_with(current);
+                return Ok(());
             }
-            keys.age += 1;
+            let mut keys = self.keys();
+            if keys.current.index == current.index {
+                let next = self.next(&mut keys).map_err(|_| Discard::Forged)?;
+                break (keys.previous.clone(), next, keys.late.clone());
+            }
+            // The sending half has rotated meanwhile: the packet may be of its new key.
+            current = keys.current.clone();
+        };
+        if let Some(previous) = previous.filter(|key| key.open(iv, text, tag, plain)) {
+            self.keys().opened_with(previous);
+            return Ok(());
+        }
+        if next.open(iv, text, tag, plain) {
+            let mut keys = self.keys();
+            // Unless the sending half has rotated meanwhile.
+            if keys.current.index < next.index {
+                keys.rotate(next.clone(), self.lossless);
+            }
+            keys.opened_with(next);
+            return Ok(());
+        }
+        if let Some(late) = late.and_then(|late| {
+            self.open_late(late, current.index, |key| key.open(iv, text, tag, plain))
+        }) {
+            self.keys().opened_with(late);
             return Ok(());
         }
         Err(Discard::Forged)
+    }
+
+    /// The key from `late` to the one before the key before `current` that `opens` a packet.
+    fn open_late(
+        &self,
+        mut late: Arc<Epoch>,
+        current: u64,
+        mut opens: impl FnMut(&Epoch) -> bool,
+    ) -> Option<Arc<Epoch>> {
+        while late.index + 1 < current {
+            if opens(&late) {
+                return Some(late);
+            }
+            late = Arc::new(self.after(&late).ok()?);
+        }
+        None
     }
 
     /// Counter mode authenticates nothing, so no trial tells the key: the phase bit decides, as in
@@ -377,7 +424,7 @@ impl PacketCipher {
                 keys.current.clone()
             } else if keys.age >= self.epoch / 4 * 3 {
                 let next = self.next(&mut keys).map_err(|_| Discard::Forged)?;
-                keys.rotate(next);
+                keys.rotate(next, false);
                 keys.age += 1;
                 keys.current.clone()
             } else {
@@ -400,11 +447,14 @@ impl PacketCipher {
         if let Some(next) = &keys.next {
             return Ok(next.clone());
         }
-        let current = &keys.current;
-        let key = kdf::rotated(&current.key, &self.salt);
-        let next = Arc::new(Epoch::new(self.cipher, current.index + 1, key)?);
+        let next = Arc::new(self.after(&keys.current)?);
         keys.next = Some(next.clone());
         Ok(next)
+    }
+
+    fn after(&self, epoch: &Epoch) -> Result<Epoch, CryptoError> {
+        let key = kdf::rotated(&epoch.key, &self.salt);
+        Epoch::new(self.cipher, epoch.index + 1, key)
     }
 
     /// Seals with a given IV and key index, to repeat recorded packets.
@@ -430,17 +480,27 @@ impl PacketCipher {
 }
 
 impl Keys {
-    fn rotate(&mut self, next: Arc<Epoch>) {
-        self.previous = Some(std::mem::replace(&mut self.current, next));
+    fn rotate(&mut self, next: Arc<Epoch>, lossless: bool) {
+        let current = std::mem::replace(&mut self.current, next);
+        let dropped = self.previous.replace(current);
+        if lossless && self.late.is_none() {
+            self.late = dropped.filter(|dropped| dropped.index >= self.heard);
+        }
         self.next = None;
         self.age = 0;
         self.sealed = 0;
     }
 
-    /// Counts a packet that was received while `current` was the current key.
-    fn count(&mut self, current: &Arc<Epoch>) {
-        if Arc::ptr_eq(&self.current, current) {
-            self.age += 1;
+    /// Counts a packet that was opened with `key`. Without loss none of an older key follows.
+    fn opened_with(&mut self, key: Arc<Epoch>) {
+        self.age += 1;
+        self.heard = self.heard.max(key.index);
+        if self
+            .late
+            .as_ref()
+            .is_some_and(|late| late.index < key.index)
+        {
+            self.late = Some(key).filter(|key| key.index + 1 < self.current.index);
         }
     }
 }

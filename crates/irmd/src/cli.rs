@@ -31,6 +31,11 @@ pub struct Args {
     /// --config, else /etc/ouroboros/irmd.conf
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     pub check_config: Option<Option<PathBuf>>,
+    /// Directory of certificates and of the security files of names [default:
+    /// /etc/ouroboros/security for root, $XDG_CONFIG_HOME/ouroboros/security,
+    /// ~/.config/ouroboros/security]
+    #[arg(long, value_name = "DIR")]
+    pub security_dir: Option<PathBuf>,
     /// Let processes of this machine meet over layers only
     #[arg(long)]
     pub no_direct: bool,

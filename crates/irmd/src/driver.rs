@@ -29,10 +29,11 @@ use tokio::{
 
 use crate::{
     config::Setup,
-    core::{ConnId, Core, Settings},
+    core::{ConnId, Core, Settings, limits},
     descriptor,
     link::{CHUNK, Link, Phase},
     peer,
+    security::Engine,
     world::{Children, World},
 };
 
@@ -41,6 +42,9 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 /// Pause when not even a connection can be refused.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a worker without work stays.
+const WORKER_IDLE: Duration = Duration::from_secs(60);
+
 /// Everything that one daemon needs to run.
 #[derive(Debug)]
 pub struct Daemon {
@@ -48,6 +52,8 @@ pub struct Daemon {
     pub settings: Settings,
     /// For children.
     pub children: Children,
+    /// Does the key exchanges.
+    pub security: Engine,
     /// The listening socket.
     pub listener: StdUnixListener,
     /// Told "ready" once the daemon serves.
@@ -101,11 +107,25 @@ pub fn run(daemon: Daemon) -> Result<()> {
     let failed = |error: io::Error| Error::system("start the event loop", &error);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(workers())
+        .thread_name("worker")
+        .thread_keep_alive(WORKER_IDLE)
         .build()
         .map_err(failed)?;
-    LocalSet::new()
+    let outcome = LocalSet::new()
         .block_on(&runtime, serve_all(daemon))
-        .map_err(failed)?
+        .map_err(failed)?;
+    // A worker may wait for a file that never comes.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Threads that do the steps of key exchanges.
+fn workers() -> usize {
+    let processors = std::thread::available_parallelism();
+    processors
+        .map_or(1, usize::from)
+        .clamp(2, limits::STEPS_RUNNING)
 }
 
 /// The inner result is that of the configuration.
@@ -113,6 +133,7 @@ async fn serve_all(daemon: Daemon) -> io::Result<Result<()>> {
     let Daemon {
         settings,
         children,
+        security,
         listener,
         ready,
         die_with,
@@ -122,7 +143,7 @@ async fn serve_all(daemon: Daemon) -> io::Result<Result<()>> {
     let shared = Rc::new_cyclic(|weak| Shared {
         state: RefCell::new(State {
             core: Core::new(settings),
-            world: World::new(weak.clone(), children),
+            world: World::new(weak.clone(), children, security),
             armed: None,
         }),
         sooner: Notify::new(),

@@ -12,4 +12,5 @@ pub mod embedded;
 pub mod instance;
 mod link;
 pub mod peer;
+pub mod security;
 pub mod world;

@@ -5,7 +5,7 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    io,
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
 };
@@ -13,6 +13,7 @@ use std::{
 use o7s::control::{Envelope, encode, send};
 use rustix::net::{RecvFlags, recv};
 use tokio::{io::Interest, net::UnixStream, sync::Notify};
+use zeroize::Zeroizing;
 
 use crate::core::Side;
 
@@ -41,12 +42,22 @@ struct Outbox {
     broken: bool,
 }
 
-#[derive(Debug)]
 struct Frame {
-    bytes: Vec<u8>,
+    /// Overwritten when dropped: it may hold the key of a flow.
+    bytes: Zeroizing<Vec<u8>>,
     sent: usize,
     fds: Vec<Rc<OwnedFd>>,
     end: Option<(u64, Side)>,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("bytes", &self.bytes.len())
+            .field("sent", &self.sent)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What there is to do for a connection.
@@ -89,7 +100,7 @@ impl Link {
             return false;
         }
         envelope.fds = u32::try_from(fds.len()).unwrap_or(u32::MAX);
-        let bytes = encode(&envelope);
+        let bytes = Zeroizing::new(encode(&envelope));
         out.bytes += bytes.len();
         out.queue.push_back(Frame {
             bytes,

@@ -16,6 +16,7 @@ use o7s_irmd::{
     descriptor,
     driver::{self, Daemon},
     instance::{self, Instance},
+    security::{Engine, files::SecurityDir},
     world::Children,
 };
 use rustix::{
@@ -108,6 +109,9 @@ fn run(args: &Args, (ready, die_with): Passed, setup: Option<Setup>) -> Result<(
     } else {
         None
     };
+    let security = args.security_dir.clone();
+    let security = security.map_or_else(SecurityDir::from_env, SecurityDir::at);
+    let security = Engine::load(security)?;
     let mut instance = Instance::claim(&dir)?;
     let listener = instance.listen()?;
     let files = getrlimit(Resource::Nofile);
@@ -133,6 +137,7 @@ fn run(args: &Args, (ready, die_with): Passed, setup: Option<Setup>) -> Result<(
             logging: args.logging,
             files,
         },
+        security,
         listener,
         ready,
         die_with,

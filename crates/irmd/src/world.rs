@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     rc::{Rc, Weak},
+    sync::Arc,
     time::Instant,
 };
 
@@ -25,14 +26,18 @@ use rustix::process::{
 use tokio::{
     net::UnixStream,
     process::{Child, Command},
-    task::{AbortHandle, spawn_local},
+    task::{AbortHandle, spawn_blocking, spawn_local},
 };
 
 use crate::{
-    core::{ConnId, Context, Program, Side, Signal},
+    core::{
+        ConnId, Context, Program, Side, Signal,
+        security::{Half, Outcome, Work},
+    },
     descriptor,
     driver::Shared,
     link::Link,
+    security::Engine,
 };
 
 /// What the world needs to know to start children.
@@ -51,6 +56,7 @@ pub struct Children {
 pub(crate) struct World {
     shared: Weak<Shared>,
     children: Children,
+    security: Arc<Engine>,
     pub(crate) links: HashMap<ConnId, Rc<Link>>,
     pub(crate) next_conn: u64,
     flows: HashMap<u64, Memory>,
@@ -69,10 +75,11 @@ struct Memory {
 }
 
 impl World {
-    pub(crate) fn new(shared: Weak<Shared>, children: Children) -> Self {
+    pub(crate) fn new(shared: Weak<Shared>, children: Children, security: Engine) -> Self {
         Self {
             shared,
             children,
+            security: Arc::new(security),
             links: HashMap::new(),
             next_conn: 1,
             flows: HashMap::new(),
@@ -240,6 +247,32 @@ impl Context for World {
             },
         );
         Ok(())
+    }
+
+    fn try_work(&mut self, work: Work) -> std::result::Result<Result<Outcome>, Box<Work>> {
+        self.security.try_now(work)
+    }
+
+    fn start_work(&mut self, number: u64, work: Work) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let security = self.security.clone();
+        let worker = spawn_blocking(move || security.run(work));
+        spawn_local(async move {
+            let outcome = worker.await.unwrap_or_else(|error| {
+                tracing::error!("A step of a key exchange broke off: {error}.");
+                Err(Error::new(
+                    ErrorKind::Crypt,
+                    "the key exchange broke off by an error in this irmd; its log says more",
+                ))
+            });
+            shared.with(|core, world| core.work_done(world, number, outcome));
+        });
+    }
+
+    fn check_files(&self, half: &Half) -> Result<()> {
+        self.security.check_files(half)
     }
 
     fn end_gone(&mut self, flow: u64, side: Side) -> bool {

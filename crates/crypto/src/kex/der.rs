@@ -70,16 +70,23 @@ pub(super) fn whole_octets(der: &[u8]) -> Option<&[u8]> {
     content(der, Tag::OctetString)
 }
 
-/// The parts of an ML-KEM private key: seed and expanded key, whichever is there.
-pub(super) fn ml_kem_private(der: &[u8]) -> Option<(Option<&[u8]>, Option<&[u8]>)> {
+/// The parts of an ML-KEM private key, whichever are there.
+pub(super) struct MlKemPrivate<'a> {
+    pub(super) seed: Option<&'a [u8]>,
+    pub(super) expanded: Option<&'a [u8]>,
+}
+
+/// Reads any of the three forms of an ML-KEM private key (`spec/oap-crypto.md` §4.5).
+pub(super) fn ml_kem_private(der: &[u8]) -> Option<MlKemPrivate<'_>> {
+    let parts = |seed, expanded| Some(MlKemPrivate { seed, expanded });
     if let Some(expanded) = whole_octets(der) {
-        return Some((None, Some(expanded)));
+        return parts(None, Some(expanded));
     }
     // [0] IMPLICIT OCTET STRING
     if let Some(seed) = der.strip_prefix(&[0x80, 64])
         && seed.len() == 64
     {
-        return Some((Some(seed), None));
+        return parts(Some(seed), None);
     }
     let inner = content(der, Tag::Sequence)?;
     let mut reader = SliceReader::new(inner).ok()?;
@@ -89,7 +96,7 @@ pub(super) fn ml_kem_private(der: &[u8]) -> Option<(Option<&[u8]>, Option<&[u8]>
         (header.tag() == Tag::OctetString).then_some(octets)
     };
     let (seed, expanded) = (next()?, next()?);
-    Some((Some(seed), Some(expanded)))
+    parts(Some(seed), Some(expanded))
 }
 
 fn content(der: &[u8], tag: Tag) -> Option<&[u8]> {

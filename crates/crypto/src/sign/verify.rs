@@ -12,6 +12,7 @@ use pkcs8::{
 use rsa::{
     pkcs1::{DecodeRsaPublicKey, RsaPssParams},
     signature::hazmat::PrehashVerifier,
+    traits::PublicKeyParts,
 };
 use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
@@ -177,14 +178,12 @@ impl VerifyingKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), SignError> {
+        // The first library has no other digests, and for keys of less than 2048 bits not all.
         let quick: Option<&'static dyn VerificationAlgorithm> = match (md, pss) {
-            (Md::Oap(Hash::Sha256), false) => {
-                Some(&lcs::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY)
-            }
+            _ if key.size() < 256 => None,
+            (Md::Oap(Hash::Sha256), false) => Some(&lcs::RSA_PKCS1_2048_8192_SHA256),
             (Md::Oap(Hash::Sha384), false) => Some(&lcs::RSA_PKCS1_2048_8192_SHA384),
-            (Md::Oap(Hash::Sha512), false) => {
-                Some(&lcs::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY)
-            }
+            (Md::Oap(Hash::Sha512), false) => Some(&lcs::RSA_PKCS1_2048_8192_SHA512),
             _ => None,
         };
         if let Some(algorithm) = quick {

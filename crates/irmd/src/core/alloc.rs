@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use o7s::{
     Error, ErrorKind, Name, QosSpec, Result,
-    control::{Body, Failure, FlowAccept, FlowAlloc, FlowJoin, FlowResponse, Qos},
+    control::{Body, Failure, FlowAccept, FlowAlloc, FlowJoin, FlowResponse},
 };
 
 use super::{
@@ -17,7 +17,9 @@ use super::{
     ipcp::Call,
     limits,
     request::{Alloc, Key, Request, Route, Stage, What},
+    security::Exchange,
 };
+use crate::security;
 
 /// What came of bringing a request and an acceptor together.
 enum Match {
@@ -38,7 +40,7 @@ impl Core {
         alloc: &FlowAlloc,
     ) -> Result<()> {
         let name = Name::new(&alloc.dst)?.as_str().to_owned();
-        check_qos(alloc.qos)?;
+        check_demand(alloc)?;
         let pid = self.process_of(conn)?.peer.pid;
         let limit = alloc.timeout_ns.map_or(limits::ALLOC, Duration::from_nanos);
         tracing::debug!("Allocating flow for {pid} to {name}.");
@@ -48,11 +50,12 @@ impl Core {
             qos: alloc.qos,
             limit,
             route: Route::Direct,
+            exchange: Box::new(Exchange::new(alloc)),
             arrival: None,
         });
         let key = self.defer(cx, conn, id, what, Some(limit))?;
         if direct {
-            self.enqueue(cx, key);
+            self.agree_directly(cx, key);
         } else {
             self.ask_layers(cx, key);
         }
@@ -94,6 +97,26 @@ impl Core {
                 };
                 trust.may_share(&client.peer, &starter)
             }))
+    }
+
+    /// Two ends in this daemon agreed on how their flow is protected.
+    pub(super) fn agreed_directly(&mut self, cx: &mut dyn Context, key: Key) {
+        let Some(request) = self.requests.get(&key) else {
+            return;
+        };
+        let What::Alloc(alloc) = &request.what else {
+            return;
+        };
+        let (pid, name) = (request.pid, alloc.name.clone());
+        let may_come = self.settings.direct
+            && !self.is_served(&name)
+            && (self.names.get(&name)).is_some_and(|entry| !entry.programs.is_empty());
+        if may_come || self.has_direct_way(pid, &name) {
+            self.enqueue(cx, key);
+        } else {
+            // Whoever was there has gone meanwhile.
+            self.ask_layers(cx, key);
+        }
     }
 
     /// Puts a request into the queue of its name, after an attempt to serve it at once.
@@ -209,6 +232,8 @@ impl Core {
             return None;
         };
         let (name, qos) = (alloc.name.clone(), alloc.qos);
+        let [client_agreed, server_agreed] = alloc.exchange.agreed.clone();
+        let response = alloc.exchange.response.clone();
         let (flow, mpl_ms, via) = match alloc.route {
             Route::Layer {
                 ipcp, flow, mpl_ms, ..
@@ -221,7 +246,15 @@ impl Core {
             self.answer(cx, key, Err(error));
             return Some(Match::RequestOver);
         }
-        if !self.send_end(cx, server_conn, server_id, flow, Side::B, mpl_ms) {
+        if !self.send_end(
+            cx,
+            server_conn,
+            server_id,
+            flow,
+            Side::B,
+            mpl_ms,
+            server_agreed,
+        ) {
             self.unmake_flow(cx, flow);
             self.take_request(accept);
             return Some(Match::AcceptorGone);
@@ -235,7 +268,15 @@ impl Core {
         match via {
             None => {
                 if let Some(request) = self.take_request(key)
-                    && !self.send_end(cx, request.conn, request.id, flow, Side::A, mpl_ms)
+                    && !self.send_end(
+                        cx,
+                        request.conn,
+                        request.id,
+                        flow,
+                        Side::A,
+                        mpl_ms,
+                        client_agreed,
+                    )
                 {
                     self.abandon_end(cx, flow, Side::A);
                 }
@@ -247,7 +288,7 @@ impl Core {
                     flow_id: flow,
                     refusal: None,
                     mpl_ms,
-                    piggyback: Vec::new(),
+                    piggyback: response,
                 };
                 self.call_ipcp(cx, ipcp, Body::IpcpFlowAllocResp(response), Call::Ignored);
             }
@@ -311,6 +352,7 @@ impl Core {
             entry.queue.remove(&key);
         }
         self.timers.disarm(alloc.arrival);
+        self.leave_exchange(alloc);
         match &alloc.route {
             Route::Queries { timer, .. } => self.timers.disarm(*timer),
             Route::Layer { flow, .. } => {
@@ -332,9 +374,14 @@ impl Core {
             return;
         };
         match stage {
-            Stage::Asked => {}
+            Stage::Preparing | Stage::Asked => {}
+            Stage::Checking => {
+                if let Some((conn, id)) = alloc.exchange.asked() {
+                    self.fail(cx, conn, id, &over());
+                }
+            }
             Stage::Queued => {
-                let error = Error::new(ErrorKind::TimedOut, "the flow request is over");
+                let error = over();
                 let response = FlowResponse {
                     flow_id: *flow,
                     refusal: Some(Failure::from(&error)),
@@ -359,7 +406,12 @@ impl Core {
                     ..
                 }
         );
-        let message = if queued {
+        let message = if alloc.exchange.is_busy() {
+            format!(
+                "the key exchange for the flow to {name:?} was not done within {limit:?}: this \
+                 irmd is busy; try again later, or allow more time"
+            )
+        } else if queued {
             if self.is_served(name) {
                 format!(
                     "nobody accepted the flow to {name:?} within {limit:?}: processes are bound to \
@@ -390,18 +442,15 @@ impl Core {
     }
 }
 
-/// Refuses what this version cannot give, so that nobody silently gets less.
-fn check_qos(qos: Qos) -> Result<()> {
-    let qos = QosSpec::try_from(qos)?;
-    let missing = if qos.cypher_s > 0 {
-        "encryption (cypher_s > 0)"
-    } else if qos.in_order != 0 {
-        "ordering and retransmission (in_order)"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(
-        ErrorKind::NotSupported,
-        format!("{missing} is not available yet; ask for a raw flow"),
-    ))
+/// Refuses what no flow can have.
+fn check_demand(alloc: &FlowAlloc) -> Result<()> {
+    QosSpec::try_from(alloc.qos)?;
+    if !alloc.kex.is_empty() {
+        security::check_kex(&alloc.kex)?;
+    }
+    Ok(())
+}
+
+fn over() -> Error {
+    Error::new(ErrorKind::TimedOut, "the flow request is over")
 }

@@ -7,14 +7,34 @@ use o7s::{
     control::{Balance, BindProcess, BindProgram, Body, Empty, NameInfo, NameList, UnbindProgram},
 };
 
-use super::{ConnId, Context, Core, Peer, Program, autostart::Auto, limits, request::What};
+use super::{
+    ConnId, Context, Core, Peer, Program,
+    autostart::Auto,
+    limits,
+    request::What,
+    security::{Half, Role},
+};
 
 /// Most arguments of an automatic start.
 const ARGS_MAX: usize = 1024;
 
 impl Core {
-    pub(super) fn create_name(&mut self, peer: &Peer, info: NameInfo) -> Result<()> {
+    pub(super) fn create_name(
+        &mut self,
+        cx: &mut dyn Context,
+        peer: &Peer,
+        info: NameInfo,
+    ) -> Result<()> {
         Name::new(&info.name)?;
+        for (role, paths) in [(Role::Server, &info.server), (Role::Client, &info.client)] {
+            if let Some(paths) = paths {
+                cx.check_files(&Half {
+                    role,
+                    name: info.name.clone(),
+                    paths: paths.clone(),
+                })?;
+            }
+        }
         let limited = !self.settings.trust.owns(peer);
         self.names.create(info, peer.uid, limited)
     }

@@ -7,6 +7,8 @@ use o7s::{
     control::{Body, FlowInfo, IpcpType},
 };
 
+use super::security::{Half, Outcome, Work};
+
 /// A connection to the daemon, unique while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -79,6 +81,22 @@ pub trait Context {
     /// # Errors
     /// No descriptors, no memory.
     fn make_flow(&mut self, flow: u64) -> Result<()>;
+
+    /// Does a step of a key exchange if it costs little: no file is there to be read and nothing
+    /// to be computed. Else gives it back.
+    ///
+    /// # Errors
+    /// The step, which is for [`Context::start_work`].
+    fn try_work(&mut self, work: Work) -> std::result::Result<Result<Outcome>, Box<Work>>;
+
+    /// Lets a worker do a step: `work_done` follows.
+    fn start_work(&mut self, number: u64, work: Work);
+
+    /// Checks the security files that somebody gives a name.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be read, and what is wrong in it.
+    fn check_files(&self, half: &Half) -> Result<()>;
 
     /// Marks the end `side` of a flow as gone and wakes the other end if it sleeps at the segment;
     /// true if the other end wants to be told through its doorbell.

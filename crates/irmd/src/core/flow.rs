@@ -5,7 +5,7 @@ use o7s::{
     control::{FlowEnd, FlowInfo, Qos},
 };
 
-use super::{ConnId, Context, Core, Peer, Side, bell::Slot, limits};
+use super::{ConnId, Context, Core, Peer, Side, bell::Slot, limits, security::Agreed};
 
 /// A flow: allocated, or with one end given back.
 #[derive(Debug)]
@@ -97,6 +97,10 @@ impl Core {
     }
 
     /// Sends an end to its process; false if the connection is gone.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "where to, which end, and what it is told"
+    )]
     pub(super) fn send_end(
         &mut self,
         cx: &mut dyn Context,
@@ -105,12 +109,13 @@ impl Core {
         flow_id: u64,
         side: Side,
         mpl_ms: u32,
+        agreed: Agreed,
     ) -> bool {
         let Some(flow) = self.flows.get(&flow_id) else {
             return false;
         };
         let bell_side = flow.slot.side(side);
-        let info = FlowInfo {
+        let mut info = FlowInfo {
             flow_id,
             side: side as u32,
             qos: flow.qos,
@@ -124,6 +129,7 @@ impl Core {
             direct: true,
             ..FlowInfo::default()
         };
+        agreed.apply(&mut info);
         let sent_bell = info.new_bell.then_some((info.bell_id, bell_side));
         if !cx.send_flow(conn, id, info) {
             return false;

@@ -415,6 +415,11 @@ impl Core {
         layer.map(|(_, hash)| *hash).unwrap_or_default()
     }
 
+    /// The type of an IPCP.
+    pub(super) fn ipcp_type(&self, pid: i32) -> Option<IpcpType> {
+        self.ipcps.get(&pid).map(|ipcp| ipcp.ipcp_type)
+    }
+
     fn ipcp(&self, pid: i32) -> Result<&Ipcp> {
         self.ipcps.get(&pid).ok_or_else(|| {
             Error::new(
@@ -484,13 +489,11 @@ impl Core {
                     self.end_child(cx, pid);
                 }
             },
-            Body::FlowReqArr(arrived) => match self.flow_request_arrived(pid, &arrived) {
-                Ok(flow) => {
-                    cx.send(conn, id, Body::FlowId(flow));
-                    self.flow_request_entered(cx, flow.flow_id);
+            Body::FlowReqArr(arrived) => {
+                if let Err(error) = self.flow_request_arrived(cx, (conn, id), pid, arrived) {
+                    self.fail(cx, conn, id, &error);
                 }
-                Err(error) => self.fail(cx, conn, id, &error),
-            },
+            }
             Body::FlowAllocReply(reply) => self.flow_alloc_replied(cx, pid, reply),
             Body::Done(_) | Body::Failure(_) | Body::Layer(_) => {
                 let Some(call) = self.take_call(pid, id) else {

@@ -1,7 +1,8 @@
 //! A world for the core's tests: nothing is real, the clock is set by hand, everything is counted.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fs,
     time::{Duration, Instant},
 };
 
@@ -14,9 +15,14 @@ use o7s::{
 };
 
 use super::{
-    Conn, ConnId, Context, Core, Peer, Program, Settings, Side, Signal, Trust, flow::Flow,
+    Conn, ConnId, Context, Core, Peer, Program, Settings, Side, Signal, Trust,
+    flow::Flow,
+    limits,
     process::Process,
+    request::What,
+    security::{Half, Outcome, Role, Work},
 };
+use crate::security::{Engine, files::SecurityDir};
 
 /// The daemon's owner.
 pub(super) const OWNER: u32 = 1000;
@@ -42,6 +48,9 @@ pub(super) struct Fake {
     /// What fails next.
     pub no_descriptors: bool,
     pub no_program: bool,
+    /// Steps of key exchanges that the workers have.
+    pub work: VecDeque<(u64, Work)>,
+    pub engine: Engine,
 }
 
 impl Context for Fake {
@@ -83,6 +92,18 @@ impl Context for Fake {
         }
         assert!(self.flows.insert(flow));
         Ok(())
+    }
+
+    fn try_work(&mut self, work: Work) -> std::result::Result<Result<Outcome>, Box<Work>> {
+        self.engine.try_now(work)
+    }
+
+    fn start_work(&mut self, number: u64, work: Work) {
+        self.work.push_back((number, work));
+    }
+
+    fn check_files(&self, half: &Half) -> Result<()> {
+        self.engine.check_files(half)
     }
 
     fn end_gone(&mut self, flow: u64, side: Side) -> bool {
@@ -146,6 +167,7 @@ impl Fake {
 pub(super) struct Lab {
     pub core: Core,
     pub fake: Fake,
+    files: tempfile::TempDir,
     next_conn: u64,
     next_id: u64,
 }
@@ -156,6 +178,8 @@ impl Lab {
     }
 
     pub(super) fn with(direct: bool) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let engine = Engine::load(SecurityDir::at(files.path())).unwrap();
         Self {
             core: Core::new(Settings {
                 pid: 1,
@@ -179,7 +203,10 @@ impl Lab {
                 next_channel: 1_000_000,
                 no_descriptors: false,
                 no_program: false,
+                work: VecDeque::new(),
+                engine,
             },
+            files,
             next_conn: 0,
             next_id: 0,
         }
@@ -295,6 +322,28 @@ impl Lab {
         self.core.child_exited(&mut self.fake, pid, "exit status 1");
     }
 
+    /// Writes the encryption configuration of a role of a name.
+    pub(super) fn configure(&self, role: Role, name: &str, text: &str) {
+        let dir = self.files.path().join(role.to_string()).join(name);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("enc.conf"), text).unwrap();
+    }
+
+    /// Lets a worker do the step that was started first; false if there is none.
+    pub(super) fn work(&mut self) -> bool {
+        let Some((number, work)) = self.fake.work.pop_front() else {
+            return false;
+        };
+        let outcome = self.fake.engine.run(work);
+        self.core.work_done(&mut self.fake, number, outcome);
+        true
+    }
+
+    /// Lets the workers do everything.
+    pub(super) fn work_all(&mut self) {
+        while self.work() {}
+    }
+
     /// The notifications sent on a connection.
     pub(super) fn notices(&mut self, conn: ConnId) -> Vec<FlowEnd> {
         let mut ends = Vec::new();
@@ -360,7 +409,7 @@ impl Lab {
     /// Everything that a client can leave behind is gone.
     pub(super) fn assert_empty(&self) {
         let core = &self.core;
-        let none: [(&str, usize); 8] = [
+        let none: [(&str, usize); 9] = [
             ("connections", core.conns.values().map(is_client).sum()),
             ("processes", core.processes.len()),
             ("requests", core.requests.len()),
@@ -369,6 +418,7 @@ impl Lab {
             ("bells", core.bells.len()),
             ("segments", self.fake.flows.len()),
             ("doorbells", self.fake.bells.len()),
+            ("waiting steps", core.jobs.counts().1),
         ];
         for (what, count) in none {
             assert_eq!(count, 0, "{what} left");
@@ -405,6 +455,14 @@ impl Lab {
         let pending: usize = core.conns.values().map(|conn| conn.requests.len()).sum();
         assert_eq!(pending, core.requests.len());
         assert!(core.timers.len() <= core.requests.len() * 2 + 64);
+        let (running, waiting) = core.jobs.counts();
+        assert_eq!(running, self.fake.work.len());
+        assert!(running <= limits::STEPS_RUNNING);
+        assert!(waiting == 0 || running == limits::STEPS_RUNNING);
+        let busy = core.requests.values().filter(
+            |request| matches!(&request.what, What::Alloc(alloc) if alloc.exchange.is_busy()),
+        );
+        assert!(busy.count() <= running + waiting);
     }
 }
 
@@ -452,7 +510,21 @@ pub(super) fn alloc_within(dst: &str, timeout: Option<Duration>) -> Body {
         dst: dst.to_owned(),
         qos: QosSpec::RAW.into(),
         timeout_ns: timeout.map(|timeout| timeout.as_nanos() as u64),
-        ..FlowAlloc::default()
+        kex: String::new(),
+    })
+}
+
+/// A flow whose cipher has at least so many bits.
+pub(super) fn alloc_secret(dst: &str, cypher_s: u16) -> Body {
+    let qos = QosSpec {
+        cypher_s,
+        ..QosSpec::RAW
+    };
+    Body::FlowAlloc(FlowAlloc {
+        dst: dst.to_owned(),
+        qos: qos.into(),
+        timeout_ns: None,
+        kex: String::new(),
     })
 }
 

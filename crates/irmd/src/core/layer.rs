@@ -7,8 +7,9 @@ use o7s::{
 };
 
 use super::{
-    Context, Core, Side,
+    ConnId, Context, Core, Side,
     autostart::nobody_bound,
+    binding::no_name,
     ipcp::Call,
     limits,
     request::{Alloc, Key, Route, Stage},
@@ -100,23 +101,40 @@ impl Core {
             return;
         };
         let flow = self.next_flow_id();
-        let hash = self.ipcp_hash(ipcp);
         let Some(alloc) = self.alloc_mut(key) else {
             return;
         };
         alloc.route = Route::Layer {
             ipcp,
             flow,
-            stage: Stage::Asked,
+            stage: Stage::Preparing,
             mpl_ms: 0,
+        };
+        self.layer_allocs.insert(flow, key);
+        self.make_request(cx, key);
+    }
+
+    /// The request of the key exchange is ready: asks the layer for the flow.
+    pub(super) fn request_made(&mut self, cx: &mut dyn Context, key: Key, piggyback: Vec<u8>) {
+        let Some(Alloc {
+            route: Route::Layer { ipcp, flow, .. },
+            ..
+        }) = self.alloc_mut(key)
+        else {
+            return;
+        };
+        let (ipcp, flow) = (*ipcp, *flow);
+        let hash = self.ipcp_hash(ipcp);
+        let Some(alloc) = self.alloc_mut(key) else {
+            return;
         };
         let request = IpcpFlowAlloc {
             flow_id: flow,
             hash: hash.digest(alloc.name.as_bytes()).as_bytes().to_vec(),
             qos: alloc.qos,
-            piggyback: Vec::new(),
+            piggyback,
         };
-        self.layer_allocs.insert(flow, key);
+        self.set_stage(key, Stage::Asked);
         self.call_ipcp(cx, ipcp, Body::IpcpFlowAlloc(request), Call::Alloc(key));
     }
 
@@ -134,7 +152,7 @@ impl Core {
         let name = alloc.name.clone();
         if self.has_direct_way(client, &name) {
             // Somebody came meanwhile.
-            self.enqueue(cx, key);
+            self.agree_directly(cx, key);
             return;
         }
         let asked = match asked.len() {
@@ -155,7 +173,7 @@ impl Core {
                 // A bound program may be started by hand while the request waits.
                 let others = self.is_served(&name);
                 if !entry.programs.is_empty() && !others && self.settings.direct {
-                    self.enqueue(cx, key);
+                    self.agree_directly(cx, key);
                     return;
                 }
                 if entry.programs.is_empty() && !others {
@@ -175,12 +193,14 @@ impl Core {
         self.answer(cx, key, Err(error));
     }
 
-    /// A request arrived over a layer.
+    /// A request arrived over a layer: it is checked, then `question` is answered.
     pub(super) fn flow_request_arrived(
         &mut self,
+        cx: &mut dyn Context,
+        question: (ConnId, u64),
         ipcp: i32,
-        arrived: &FlowReqArr,
-    ) -> Result<FlowId> {
+        arrived: FlowReqArr,
+    ) -> Result<()> {
         let Some(flow_id) = arrived.local_flow_id else {
             return Err(Error::new(
                 ErrorKind::NotSupported,
@@ -218,7 +238,7 @@ impl Core {
                 mpl_ms,
                 ..
             } if *asked == ipcp => {
-                *stage = Stage::Queued;
+                *stage = Stage::Checking;
                 *mpl_ms = arrived.mpl_ms;
             }
             _ => return Err(unknown()),
@@ -234,13 +254,40 @@ impl Core {
             self.set_stage(key, Stage::Asked);
             return Err(nobody_bound(&name));
         }
-        Ok(FlowId { flow_id })
+        self.check_request(cx, key, question, arrived.piggyback);
+        Ok(())
     }
 
-    /// The IPCP knows the flow id of the request that arrived: now it may be accepted.
-    pub(super) fn flow_request_entered(&mut self, cx: &mut dyn Context, flow_id: u64) {
-        if let Some(key) = self.layer_allocs.get(&flow_id) {
-            self.enqueue(cx, *key);
+    /// A request that arrived was checked: tells the IPCP its flow id, and lets somebody accept it.
+    pub(super) fn request_checked(
+        &mut self,
+        cx: &mut dyn Context,
+        key: Key,
+        (conn, id): (ConnId, u64),
+        outcome: Result<()>,
+    ) {
+        let Some(Alloc {
+            name,
+            route: Route::Layer { flow, .. },
+            ..
+        }) = self.alloc_mut(key)
+        else {
+            return;
+        };
+        let (name, flow_id) = (name.clone(), *flow);
+        let known = self.names.get(&name).is_some();
+        let outcome = outcome.and_then(|()| known.then_some(()).ok_or_else(|| no_name(&name)));
+        match outcome {
+            Ok(()) => {
+                self.set_stage(key, Stage::Queued);
+                cx.send(conn, id, Body::FlowId(FlowId { flow_id }));
+                self.enqueue(cx, key);
+            }
+            Err(error) => {
+                // The client hears of it through the layer.
+                self.set_stage(key, Stage::Asked);
+                self.fail(cx, conn, id, &error);
+            }
         }
     }
 
@@ -277,15 +324,36 @@ impl Core {
             tracing::warn!("IPCP {ipcp} granted a flow to {name} that nobody accepted.");
             return;
         }
-        let flow = reply.flow_id;
+        self.layer_allocs.remove(&reply.flow_id);
+        if let Some(Alloc {
+            route: Route::Layer { mpl_ms, .. },
+            ..
+        }) = self.alloc_mut(key)
+        {
+            *mpl_ms = reply.mpl_ms;
+        }
+        self.check_response(cx, key, reply.piggyback);
+    }
+
+    /// The response was checked: the flow is the client's.
+    pub(super) fn response_checked(&mut self, cx: &mut dyn Context, key: Key) {
+        let Some(Alloc {
+            name,
+            route: Route::Layer { flow, mpl_ms, .. },
+            exchange,
+            ..
+        }) = self.alloc_mut(key)
+        else {
+            return;
+        };
+        let (flow, mpl_ms, name) = (*flow, *mpl_ms, name.clone());
+        let [client, _] = std::mem::take(&mut exchange.agreed);
         // The end belongs to the client from here on.
-        self.layer_allocs.remove(&flow);
         if let Some(alloc) = self.alloc_mut(key) {
             alloc.route = Route::Direct;
         }
         if let Some(request) = self.take_request(key) {
-            let mpl_ms = reply.mpl_ms;
-            if !self.send_end(cx, request.conn, request.id, flow, Side::A, mpl_ms) {
+            if !self.send_end(cx, request.conn, request.id, flow, Side::A, mpl_ms, client) {
                 self.abandon_end(cx, flow, Side::A);
             }
             tracing::debug!("Flow {flow} allocated for {} to {name}.", request.pid);

@@ -20,6 +20,12 @@ pub const PENDING_PER_PROCESS: usize = 4_096;
 pub const PENDING_PER_CONNECTION: usize = 4_096;
 /// Flow requests that may wait for one name's acceptors.
 pub const QUEUE_PER_NAME: usize = 1_024;
+/// Steps of key exchanges that the workers have at one time.
+pub const STEPS_RUNNING: usize = 16;
+/// Steps of key exchanges that may wait for a worker for one user's allocations.
+pub const STEPS_PER_USER: usize = 4_096;
+/// Steps of key exchanges that may wait for a worker for the requests of one layer's strangers.
+pub const STEPS_PER_LAYER: usize = 256;
 /// Slots of a doorbell.
 pub const SLOTS: u32 = 16_384;
 /// Ends in one notification.

@@ -15,6 +15,7 @@ pub mod limits;
 mod name;
 mod process;
 mod request;
+pub mod security;
 mod timer;
 pub mod trust;
 
@@ -39,6 +40,7 @@ use ipcp::Ipcp;
 use name::NameTable;
 use process::Process;
 use request::{Key, Request};
+use security::Jobs;
 use timer::Timers;
 
 /// What the daemon is told at its start.
@@ -121,6 +123,7 @@ pub struct Core {
     ipcps: HashMap<i32, Ipcp>,
     children: HashMap<i32, Child>,
     timers: Timers,
+    jobs: Jobs,
     stopping: bool,
 }
 
@@ -143,6 +146,7 @@ impl Core {
             ipcps: HashMap::new(),
             children: HashMap::new(),
             timers: Timers::default(),
+            jobs: Jobs::default(),
             stopping: false,
         }
     }
@@ -305,7 +309,7 @@ impl Core {
             Body::UnbindProcess(bind) => self.unbind_process(cx, &peer, &bind).map(|()| done),
             Body::BindProgram(bind) => self.bind_program(cx, &peer, bind).map(|()| done),
             Body::UnbindProgram(unbind) => self.unbind_program(cx, &unbind).map(|()| done),
-            Body::CreateName(info) => self.create_name(&peer, info).map(|()| done),
+            Body::CreateName(info) => self.create_name(cx, &peer, info).map(|()| done),
             Body::DestroyName(name) => self.destroy_name(cx, &name.name).map(|()| done),
             Body::ListNames(_) => Ok(Some(Body::Names(self.list_names()))),
             Body::CreateIpcp(create) => self.create_ipcp(cx, conn, id, &create).map(|()| None),

@@ -150,7 +150,6 @@ impl Core {
             return;
         };
         tracing::info!("Process removed: {pid} ({}).", process.program);
-        let ends: Vec<(u64, Side)> = process.ends.iter().copied().collect();
         let names: Vec<String> = process.names.iter().cloned().collect();
         let conn_requests = self.conns.values();
         let waiting: BTreeSet<Key> = conn_requests
@@ -165,6 +164,9 @@ impl Core {
             let error = Error::new(ErrorKind::Interrupted, "the process ended");
             self.answer(cx, key, Err(error));
         }
+        // Without those that went with a request.
+        let ends = self.processes.get(&pid).map(|process| &process.ends);
+        let ends: Vec<(u64, Side)> = ends.into_iter().flatten().copied().collect();
         let mut changed = std::collections::BTreeMap::<i32, Vec<FlowEnd>>::new();
         for (flow, side) in ends {
             if let Some((survivor, end)) = self.end_lost(cx, flow, side) {

@@ -7,7 +7,7 @@ use o7s::{
     control::{Body, Qos},
 };
 
-use super::{ConnId, Context, Core, limits, timer::Timer, timer::TimerKey};
+use super::{ConnId, Context, Core, limits, security::Exchange, timer::Timer, timer::TimerKey};
 
 /// Names a waiting request; lower = older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,7 @@ pub(super) struct Alloc {
     pub qos: Qos,
     pub limit: Duration,
     pub route: Route,
+    pub exchange: Box<Exchange>,
     /// When a request that waits for a server to turn up is refused.
     pub arrival: Option<TimerKey>,
 }
@@ -75,11 +76,15 @@ pub(super) enum Route {
 /// How far an allocation over a layer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// The request of the key exchange is being made.
+    Preparing,
     /// The IPCP was asked.
     Asked,
-    /// The request came back from the layer and is in the name's queue.
+    /// The request came back from the layer and is being checked.
+    Checking,
+    /// It is in the name's queue.
     Queued,
-    /// The acceptor has its end; the IPCP's reply is awaited.
+    /// The acceptor has its end; the IPCP's reply is awaited, or its response being checked.
     Accepted,
 }
 

@@ -17,6 +17,8 @@ mod reason;
 mod sink;
 mod source;
 mod tend;
+#[cfg(test)]
+mod tests;
 mod vigil;
 
 use std::sync::{

@@ -26,6 +26,7 @@ impl Link {
     pub(super) fn is_down(&self) -> bool {
         self.own_down.load(Ordering::Relaxed)
             || self.vanished.load(Ordering::Relaxed)
+            || self.guard.is_violated()
             || self.state.is_peer_down()
     }
 

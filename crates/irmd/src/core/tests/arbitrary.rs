@@ -9,7 +9,7 @@ use o7s::control::{
 use o7s::{DirHash, QosSpec};
 use proptest::prelude::*;
 
-use crate::core::{ConnId, Role, Side, lab::*};
+use crate::core::{ConnId, Role, Side, lab::*, security};
 
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "a few hundred at a time")]
@@ -62,6 +62,8 @@ enum Event {
     Programs {
         none: bool,
     },
+    /// A worker does a step of a key exchange.
+    Work,
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -183,6 +185,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..30_000_u64).prop_map(|ms| Event::Advance { ms }),
         1 => any::<bool>().prop_map(|none| Event::Descriptors { none }),
         1 => any::<bool>().prop_map(|none| Event::Programs { none }),
+        6 => Just(Event::Work),
     ]
 }
 
@@ -217,7 +220,7 @@ fn work(lab: &mut Lab, channel: ConnId, refuse: bool) {
                 hash: request.hash,
                 qos: request.qos,
                 mpl_ms: 100,
-                piggyback: Vec::new(),
+                piggyback: request.piggyback,
                 local_flow_id: Some(request.flow_id),
             };
             lab.send(channel, 77, Body::FlowReqArr(arrived));
@@ -313,6 +316,7 @@ fn apply(lab: &mut Lab, event: Event) {
         Event::Advance { ms } => lab.advance(Duration::from_millis(ms)),
         Event::Descriptors { none } => lab.fake.no_descriptors = none,
         Event::Programs { none } => lab.fake.no_program = none,
+        Event::Work => drop(lab.work()),
     }
     lab.assert_consistent();
 }
@@ -327,6 +331,7 @@ proptest! {
         events in prop::collection::vec(event(), 0..200),
     ) {
         let mut lab = Lab::with(direct);
+        lab.configure(security::Role::Client, "b", "kex=X25519");
         for number in 0..layers {
             lab.layer(&format!("layer{number}"));
         }
@@ -342,6 +347,8 @@ proptest! {
             lab.child_exited(pid);
         }
         lab.assert_empty();
+        lab.work_all();
+        lab.assert_consistent();
         prop_assert!(lab.core.ipcps.is_empty() && lab.core.children.is_empty());
         prop_assert!(lab.core.users.is_empty());
         // Nothing is due for ever.

@@ -151,42 +151,31 @@ fn names_that_nobody_serves() {
 }
 
 #[test]
-fn what_this_version_lacks_is_refused() {
+fn what_no_flow_can_have_is_refused() {
     let mut lab = Lab::new();
     let server = lab.process(10, "server");
     lab.bind(server, 10, "n");
     lab.start(server, accept_body(None));
-    let ordered = QosSpec {
-        in_order: 1,
-        ..QosSpec::RAW
-    };
-    let encrypted = QosSpec {
-        cypher_s: 256,
-        ..QosSpec::RAW
-    };
-    for qos in [ordered, encrypted] {
+    let raw: o7s::control::Qos = QosSpec::RAW.into();
+    let mut order = raw;
+    order.in_order = 256;
+    let mut strength = raw;
+    strength.cypher_s = 257;
+    for (qos, kex, word) in [
+        (order, "", "in_order"),
+        (strength, "", "0 to 256"),
+        (raw, "rot13", "X25519"),
+    ] {
         let alloc = Body::FlowAlloc(FlowAlloc {
             dst: "n".to_owned(),
-            qos: qos.into(),
+            qos,
             timeout_ns: None,
-            ..FlowAlloc::default()
+            kex: kex.to_owned(),
         });
         let error = lab.call(server, alloc).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotSupported);
-        assert!(error.to_string().contains("not available yet"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(word), "{error}");
     }
-    let mut absurd: o7s::control::Qos = QosSpec::RAW.into();
-    absurd.in_order = 256;
-    let alloc = Body::FlowAlloc(FlowAlloc {
-        dst: "n".to_owned(),
-        qos: absurd,
-        timeout_ns: None,
-        ..FlowAlloc::default()
-    });
-    assert_eq!(
-        lab.call(server, alloc).unwrap_err().kind(),
-        ErrorKind::Invalid
-    );
     let join = Body::FlowJoin(FlowJoin {
         layer: "b".to_owned(),
         timeout_ns: None,

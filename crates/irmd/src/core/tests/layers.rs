@@ -37,7 +37,7 @@ fn arrive(lab: &mut Lab, channel: ConnId, request: &IpcpFlowAlloc) -> Body {
         hash: request.hash.clone(),
         qos: request.qos,
         mpl_ms: 100,
-        piggyback: Vec::new(),
+        piggyback: request.piggyback.clone(),
         local_flow_id: Some(request.flow_id),
     };
     lab.send(channel, 77, Body::FlowReqArr(arrived));

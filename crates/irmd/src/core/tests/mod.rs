@@ -6,3 +6,4 @@ mod flows;
 mod layers;
 mod names;
 mod processes;
+mod security;
