@@ -180,10 +180,8 @@ impl Engine {
         let given = self.dir.files(half).given();
         exchange::read_encryption(&given)?;
         exchange::read_credentials(&given)?;
-        for place in [&given.certificate, &given.key].into_iter().flatten() {
-            // One of them alone was not read.
-            files::read_pem(place, "file")?;
-        }
+        // One of them alone was not read.
+        exchange::check_alone(&given)?;
         if let Some(key) = &given.key
             && files::is_exposed(key.path())
         {

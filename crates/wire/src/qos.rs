@@ -96,17 +96,20 @@ impl QosSpec {
         ..Self::RAW
     };
 
-    /// The preset with this name of `oping -q` and `irm ipcp connect qos`.
+    /// The preset with this name of `oping -q` and `irm ipcp connect qos`, without CRC: the library
+    /// of 0.23 takes it out of every request that a tool makes (`spec/frcp.md` §1.2), since its ends
+    /// cannot keep it up (trap T9).
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
-        Some(match name {
+        let preset = match name {
             "raw" => Self::RAW,
             "best" => Self::BEST_EFFORT,
             "video" => Self::VIDEO,
             "voice" => Self::VOICE,
             "data" => Self::DATA,
             _ => return None,
-        })
+        };
+        Some(Self { ber: 1, ..preset })
     }
 
     /// Whether the flow runs FRCP.
@@ -136,7 +139,11 @@ mod tests {
             (0, 1, 2000, 1000)
         );
         assert_eq!(QosSpec::by_name("voice").unwrap().bandwidth, 100_000);
-        assert_eq!(QosSpec::by_name("best"), Some(QosSpec::BEST_EFFORT));
+        let best = QosSpec {
+            ber: 1,
+            ..QosSpec::BEST_EFFORT
+        };
+        assert_eq!(QosSpec::by_name("best"), Some(best));
         assert_eq!(QosSpec::by_name("Data"), None);
     }
 }
