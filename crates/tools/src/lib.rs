@@ -1,10 +1,14 @@
-//! The command line tools of Ouroboros: `irm`, `oecho`, `oping`.
+//! The command line tools of Ouroboros: `irm`, `oecho`, `oping`, `operf`.
 //!
 //! Each tool is a module with a `main`; what it understands and what it prints are pure code, apart
 //! from what it does.
 
 mod args;
 pub mod irm;
+mod load;
 pub mod oecho;
+pub mod operf;
 pub mod oping;
 mod output;
+mod serve;
+mod stop;
