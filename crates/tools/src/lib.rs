@@ -1,4 +1,4 @@
-//! The command line tools of Ouroboros: `irm`, `oecho`, `oping`, `operf`, `ocbr`.
+//! The command line tools of Ouroboros: `irm`, `oecho`, `oping`, `operf`, `ocbr`, `obc`.
 //!
 //! Each tool is a module with a `main`; what it understands and what it prints are pure code, apart
 //! from what it does.
@@ -6,6 +6,7 @@
 mod args;
 pub mod irm;
 mod load;
+pub mod obc;
 pub mod ocbr;
 pub mod oecho;
 pub mod operf;
