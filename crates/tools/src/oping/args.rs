@@ -37,7 +37,7 @@ Measures round trips to a name, or answers them.
       --json              print a summary in JSON, nothing else; server: a JSON
                           object per line
 
-      --help              this text
+  -h, --help              this text
       --version           print the version
 
 T is a number with ms (default), s, m, h or d.
