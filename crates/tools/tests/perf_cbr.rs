@@ -100,26 +100,22 @@ fn operf_counts_what_it_sends() {
 fn an_operf_flood_lasts_and_reports_its_throughput() {
     let net = Net::with_name("operf", "operf");
     let server = operf_server(&net, "-l -Q");
-    let out = net.run("operf", "-n operf -f -d 150 -s 64 -i 40").ok();
+    let out = net.run("operf", "-n operf -f -d 150 -s 64 -Q").ok();
     assert!(
         out.contains("\nFlooding operf with 64 byte packets for 0.15 seconds.\n\n"),
         "{out}"
     );
-    assert!(
-        out.contains(" s: ") && out.contains(" packets sent, ") && out.contains(" Mb/s\n"),
-        "progress: {out}"
-    );
     let last = out.lines().last().unwrap();
     let sent = number_before(last, "packets transmitted, time: ");
-    assert!(sent > 1000, "{out}");
-    let time: f64 = last
-        .split_once("time: ")
-        .and_then(|(_, rest)| rest.split_once(" ms"))
-        .unwrap()
-        .0
-        .parse()
-        .unwrap();
+    assert!(sent > 0, "{out}");
+    let measured = |before: &str, after: &str| -> f64 {
+        let (_, rest) = last.split_once(before).unwrap();
+        rest.split_once(after).unwrap().0.parse().unwrap()
+    };
+    let (time, bandwidth) = (measured("time: ", " ms"), measured("bandwidth: ", " Mb/s."));
     assert!(time >= 150.0, "{out}");
+    let expected = f64::from(u32::try_from(sent).unwrap()) * 512.0 / (time * 1000.0);
+    assert!((bandwidth - expected).abs() < 0.01, "{expected}: {out}");
     let new = server.line();
     let fd = descriptor(&new);
     let total = server.line_with("Flow ");
@@ -230,11 +226,17 @@ fn signals_end_operf_with_its_summary() {
         let client = net.start("operf", line);
         client.line_with("Doing a ");
         // A line of progress: it is under way.
-        loop {
-            if client.line().contains(" packets sent, ") {
-                break;
+        let progress = loop {
+            let line = client.line();
+            if line.contains(" packets sent, ") {
+                break line;
             }
-        }
+        };
+        assert!(
+            progress.contains(" s: ") && progress.ends_with(" Mb/s"),
+            "{progress}"
+        );
+        assert_eq!(progress.contains(" received, "), line.contains("bi"));
         client.signal(which);
         client.line_with("--- operf perf statistics ---");
         assert!(client.line().contains(" packets transmitted, "));
@@ -416,7 +418,7 @@ fn ocbr_sends_and_counts() {
     assert_eq!(lines[0]["event"], "started");
     assert_eq!(lines[0]["rate"], Value::Null);
     assert_eq!(lines[1]["event"], "sent");
-    assert!(lines[1]["packets"].as_u64().unwrap() > 1000, "{out}");
+    assert!(lines[1]["packets"].as_u64().unwrap() > 0, "{out}");
     assert_eq!(lines[1]["packets"], lines[1]["bytes"]);
 
     // Ctrl-C: both sum up.
