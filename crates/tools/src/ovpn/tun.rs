@@ -2,7 +2,6 @@
 //!
 //! The only place of the tools with system calls that the compiler cannot check: the `ioctl`
 //! requests of `netdevice(7)`, all of which take an `ifreq`.
-#![allow(unsafe_code)]
 
 use std::{
     io,
