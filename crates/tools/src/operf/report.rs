@@ -37,11 +37,17 @@ impl<'a> Summary<'a> {
             transmitted,
             received,
             loss_percent: received.map(|received| loss(transmitted, received)),
-            time_ms: time.as_secs_f64() * 1000.0,
+            time_ms: millis(time),
             packets_per_second: per_second(counted, time),
             bandwidth_mbps: megabits(counted.saturating_mul(size as u64), time),
         }
     }
+}
+
+/// Milliseconds in whole microseconds.
+#[allow(clippy::cast_precision_loss, reason = "below 2^53 for centuries")]
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
 }
 
 /// Lost packets in per cent, rounded up.
@@ -122,7 +128,7 @@ impl Count {
             lost,
             loss_percent: percent(lost, self.expected),
             out_of_order: self.out_of_order,
-            time_ms: time.as_secs_f64() * 1000.0,
+            time_ms: millis(time),
             packets_per_second: per_second(self.packets, time),
             bandwidth_mbps: megabits(self.bytes, time),
         }
