@@ -10,7 +10,12 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
 PY_SOURCES   := $(shell find python/ouroboros -name '*.py' -o -name '*.pyi') pyproject.toml setup.py
 
-.PHONY: help demo test test-rust test-model test-python lint bench docs fuzz clean
+# Where 'install-man' puts the manual; DESTDIR goes before it.
+PREFIX ?= /usr/local
+MAN    := $(DESTDIR)$(PREFIX)/share/man
+
+.PHONY: help demo test test-rust test-model test-python lint bench docs install-man uninstall-man \
+	fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,6 +65,13 @@ bench: $(VENV)/.installed $(VENV)/.tools ## this library beside what one would p
 
 docs: $(VENV)/.installed $(VENV)/.tools ## reference of the Python package, as HTML in build/reference
 	$(BIN)/python docs/reference/build.py
+
+install-man: ## the manual pages, below PREFIX (/usr/local)
+	for page in docs/man/*.[1-8]; do \
+		install -D -m 644 $$page $(MAN)/man$${page##*.}/$${page##*/} || exit 1; done
+
+uninstall-man: ## remove them again
+	for page in docs/man/*.[1-8]; do rm -f $(MAN)/man$${page##*.}/$${page##*/}; done
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain
 	for target in $$(cd fuzz && ls fuzz_targets | sed 's/\.rs$$//'); do \

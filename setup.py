@@ -32,6 +32,10 @@ setup(
         program("irm", "tools"),
         program("oecho", "tools"),
         program("oping", "tools"),
+        program("operf", "tools"),
+        program("ocbr", "tools"),
+        program("obc", "tools"),
+        program("ovpn", "tools"),
         program("o7s-relay", "relay"),
     ],
 )

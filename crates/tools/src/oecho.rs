@@ -1,10 +1,14 @@
 //! `oecho`: one message to the name `oecho` and back (`spec/irm-tools.md` §12.5).
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, fmt, process::ExitCode, time::Duration};
 
 use o7s::{Error, ErrorKind, Flow, QosSpec};
+use serde::Serialize;
 
-use crate::output::{c_text, complain, print, say, version};
+use crate::{
+    args::ArgError,
+    output::{Format, c_text, complain, print, version},
+};
 
 /// The name that the server serves and the client allocates to.
 const NAME: &str = "oecho";
@@ -25,6 +29,7 @@ Usage: oecho [OPTION]
 Sends a message to the name \"oecho\" and prints the answer.
 
   -l, --listen   be the server: answer every message with itself
+      --json     a JSON object per line instead of text
   -h, --help     this text
       --version  print the version
 
@@ -36,8 +41,8 @@ Before, the server is bound to the name and the name registered with a layer:
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Mode {
-    Client,
-    Server,
+    Client(Format),
+    Server(Format),
     Help,
     Version,
 }
@@ -46,8 +51,8 @@ enum Mode {
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args) {
-        Ok(Mode::Client) => client(),
-        Ok(Mode::Server) => server(),
+        Ok(Mode::Client(format)) => client(format),
+        Ok(Mode::Server(format)) => server(format),
         Ok(Mode::Help) => {
             print(USAGE);
             ExitCode::SUCCESS
@@ -56,10 +61,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&version("oecho"));
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            complain(format_args!("oecho: {error}\n\n{}", USAGE.trim_end()));
-            ExitCode::FAILURE
-        }
+        Err(error) => ArgError::from(error).of("oecho").refuse(USAGE),
     }
 }
 
@@ -67,19 +69,46 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Mode, lexopt::Error
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
-    let mut mode = Mode::Client;
+    let (mut listen, mut json) = (false, false);
     while let Some(arg) = parser.next()? {
         match arg {
-            Short('l') | Long("listen") => mode = Mode::Server,
+            Short('l') | Long("listen") => listen = true,
+            Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Mode::Help),
             Long("version") => return Ok(Mode::Version),
             _ => return Err(arg.unexpected()),
         }
     }
-    Ok(mode)
+    let format = Format::json(json);
+    Ok(if listen {
+        Mode::Server(format)
+    } else {
+        Mode::Client(format)
+    })
 }
 
-fn client() -> ExitCode {
+/// What `oecho` says.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum News {
+    Started,
+    Flow,
+    Message { text: String },
+    Reply { text: String },
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("Starting the server."),
+            Self::Flow => f.write_str("New flow."),
+            Self::Message { text } => write!(f, "Message from client is {text}."),
+            Self::Reply { text } => write!(f, "Server replied with {text}"),
+        }
+    }
+}
+
+fn client(format: Format) -> ExitCode {
     let fail = |what: &str, error: &Error| {
         complain(format_args!("{what}\n{error}"));
         ExitCode::from(FAILED)
@@ -94,24 +123,22 @@ fn client() -> ExitCode {
     let mut buffer = [0; BUFFER];
     match flow.read(&mut buffer) {
         Ok(length) => {
-            say(format_args!(
-                "Server replied with {}",
-                c_text(&buffer[..length])
-            ));
+            let text = c_text(&buffer[..length]);
+            format.tell(&News::Reply { text });
             ExitCode::SUCCESS
         }
         Err(error) => fail("Failed to read packet.", &error),
     }
 }
 
-fn server() -> ExitCode {
-    say("Starting the server.");
+fn server(format: Format) -> ExitCode {
+    format.tell(&News::Started);
     let mut pause = BACK_OFF.0;
     loop {
         match Flow::accept(None) {
             Ok(flow) => {
                 pause = BACK_OFF.0;
-                if let Err((what, error)) = serve(&flow) {
+                if let Err((what, error)) = serve(&flow, format) {
                     complain(format_args!("{what}\n{error}"));
                 }
             }
@@ -129,16 +156,14 @@ fn server() -> ExitCode {
 }
 
 /// Answers one message of one client. The flow is deallocated with its last handle.
-fn serve(flow: &Flow) -> Result<(), (&'static str, Error)> {
-    say("New flow.");
+fn serve(flow: &Flow, format: Format) -> Result<(), (&'static str, Error)> {
+    format.tell(&News::Flow);
     let read = |error| ("Failed to read packet.", error);
     let mut buffer = [0; BUFFER];
     flow.set_read_timeout(Some(CLIENT_LIMIT)).map_err(read)?;
     let length = flow.read(&mut buffer).map_err(read)?;
-    say(format_args!(
-        "Message from client is {}.",
-        c_text(&buffer[..length])
-    ));
+    let text = c_text(&buffer[..length]);
+    format.tell(&News::Message { text });
     let write = |error| ("Failed to write packet.", error);
     flow.set_write_timeout(Some(CLIENT_LIMIT)).map_err(write)?;
     flow.write(&buffer[..length]).map_err(write)?;
@@ -152,9 +177,12 @@ mod tests {
     #[test]
     fn the_command_line() {
         let parsed = |line: &str| parse(line.split_whitespace().map(OsString::from));
-        assert_eq!(parsed("").unwrap(), Mode::Client);
-        assert_eq!(parsed("-l").unwrap(), Mode::Server);
-        assert_eq!(parsed("--listen").unwrap(), Mode::Server);
+        assert_eq!(parsed("").unwrap(), Mode::Client(Format::Text));
+        assert_eq!(parsed("-l").unwrap(), Mode::Server(Format::Text));
+        assert_eq!(
+            parsed("--listen --json").unwrap(),
+            Mode::Server(Format::Json)
+        );
         assert_eq!(parsed("-h").unwrap(), Mode::Help);
         assert_eq!(parsed("--version").unwrap(), Mode::Version);
         assert!(parsed("-x").is_err());

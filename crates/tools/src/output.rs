@@ -8,10 +8,44 @@ use std::{
     io::{self, Write},
 };
 
+use serde::Serialize;
+
 /// Prints a line on standard output.
 pub(crate) fn say(line: impl fmt::Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// How a tool says what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Lines for people, and for scripts that know those of C.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+impl Format {
+    /// As the option `--json` says.
+    pub(crate) fn json(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+
+    /// Says what happened.
+    pub(crate) fn tell(self, event: &(impl fmt::Display + Serialize)) {
+        match self {
+            Self::Text => say(event),
+            // Strings and finite numbers only: it cannot fail.
+            Self::Json => say(serde_json::to_string(event).unwrap_or_default()),
+        }
+    }
+
+    /// Says something that is for people only.
+    pub(crate) fn remark(self, line: impl fmt::Display) {
+        if self == Self::Text {
+            say(line);
+        }
+    }
 }
 
 /// Prints a line on standard error.

@@ -222,6 +222,118 @@ fn oping_prints_replies_and_the_summary() {
 }
 
 #[test]
+fn oping_shows_how_the_times_are_spread() {
+    let net = Net::with_name("oping", "oping");
+    let _server = start_server(&net, "-l -Q");
+    let out = net.run("oping", "-n oping -c 50 -f -Q --histogram").ok();
+    let (_, spread) = out
+        .split_once("rtt min/avg/max/mdev = ")
+        .unwrap_or_else(|| panic!("{out}"));
+    let lines: Vec<&str> = spread.lines().collect();
+    assert!(lines[1].starts_with("rtt p50/p90/p99/p99.9 = "), "{out}");
+    assert_eq!(lines[2], "");
+    let counted: u64 = lines[3..]
+        .iter()
+        .map(|line| {
+            let (_, rest) = line.split_once(" to ").unwrap();
+            rest.split_whitespace()
+                .nth(2)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        })
+        .sum();
+    assert_eq!(counted, 50, "{out}");
+    assert!(out.contains('#'), "{out}");
+
+    let out = net
+        .run("oping", "-n oping -c 20 -f --histogram --json")
+        .ok();
+    let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let counted: u64 = summary["histogram"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["count"].as_u64().unwrap())
+        .sum();
+    assert_eq!((counted, &summary["received"]), (20, &20.into()), "{out}");
+    assert!(summary["percentiles_ms"]["p99"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_servers_speak_json() {
+    let event = |server: &Running| -> serde_json::Value {
+        let line = server.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    };
+    let net = Net::with_name("oping", "oping");
+    let server = net.start("oping", "-l --json");
+    assert_eq!(event(&server)["event"], "started");
+    net.run("oping", "-n oping -c 1 -i 0 -Q").ok();
+    let new = event(&server);
+    assert_eq!(
+        (&new["event"], &new["busy"]),
+        (&"flow".into(), &false.into())
+    );
+    let received = event(&server);
+    assert_eq!(
+        (&received["event"], &received["bytes"], &received["fd"]),
+        (&"received".into(), &64.into(), &new["fd"])
+    );
+    assert_eq!(event(&server)["event"], "closed");
+
+    let net = Net::with_name("oecho", "oecho");
+    let server = net.start("oecho", "-l --json");
+    assert_eq!(event(&server)["event"], "started");
+    assert_eq!(
+        net.run("oecho", "--json").ok(),
+        "{\"event\":\"reply\",\"text\":\"Client says hi!\"}\n"
+    );
+    assert_eq!(event(&server)["event"], "flow");
+    let message = event(&server);
+    assert_eq!(message["text"], "Client says hi!");
+}
+
+/// Every option with a wrong value or a value too many.
+#[test]
+fn wrong_options_are_told() {
+    let net = Net::new();
+    for (line, start) in [
+        ("-n", "oping: missing argument for option '-n'\n"),
+        ("-n x -c many", "\"many\" is no number for --count.\n"),
+        ("-n x -s many", "\"many\" is no number for --size.\n"),
+        ("-n x -d 1w", "Unknown time unit: w.\n"),
+        ("-n x -i soon", "\"soon\" is no time; use a number"),
+        ("-n x -q", "oping: missing argument for option '-q'\n"),
+        ("-n x --flood=1", "oping: unexpected argument for option"),
+        (
+            "-n x --flood-busy=1",
+            "oping: unexpected argument for option",
+        ),
+        ("-n x --quiet=1", "oping: unexpected argument for option"),
+        (
+            "-n x --timeofday=1",
+            "oping: unexpected argument for option",
+        ),
+        (
+            "-n x --histogram=1",
+            "oping: unexpected argument for option",
+        ),
+        ("-n x --json=1", "oping: unexpected argument for option"),
+        ("-l --poll=1", "oping: unexpected argument for option"),
+        ("-l --busy=1", "oping: unexpected argument for option"),
+        ("--listen=1", "oping: unexpected argument for option"),
+    ] {
+        let error = net.run("oping", line).failed(1);
+        assert!(error.starts_with(start), "{line}: {error}");
+    }
+    for line in ["--listen=1", "--json=1", "hi"] {
+        let error = net.run("oecho", line).failed(1);
+        assert!(error.starts_with("oecho: unexpected argument"), "{error}");
+    }
+}
+
+#[test]
 fn oping_polls_and_spins() {
     let net = Net::with_name("oping", "oping");
     let server = start_server(&net, "-l --poll -Q");

@@ -8,5 +8,7 @@ pub mod frcp;
 pub mod hash;
 pub mod name;
 pub mod oap;
+pub mod ocbr;
+pub mod operf;
 pub mod oping;
 pub mod qos;

@@ -4,6 +4,8 @@ use std::{ffi::OsString, time::Duration};
 
 use o7s::QosSpec;
 
+use crate::args::{self, ArgError, number, time};
+
 /// Smallest and largest message in bytes.
 pub(super) const SIZES: std::ops::RangeInclusive<usize> = 64..=1500;
 /// Longest interval, ms.
@@ -31,9 +33,11 @@ Measures round trips to a name, or answers them.
   -D, --timeofday         the time of day before each line
   -f, --flood             the next packet when the answer is there
   -F, --flood-busy        the same, spinning
-      --json              print nothing but a summary in JSON
+      --histogram         how the times are spread, with the summary
+      --json              print a summary in JSON, nothing else; server: a JSON
+                          object per line
 
-      --help              this text
+  -h, --help              this text
       --version           print the version
 
 T is a number with ms (default), s, m, h or d.
@@ -70,6 +74,7 @@ pub(super) enum Waiting {
 pub(super) struct ServerOptions {
     pub(super) quiet: bool,
     pub(super) waiting: Waiting,
+    pub(super) json: bool,
 }
 
 /// When the client sends the next packet.
@@ -93,33 +98,16 @@ pub(super) struct ClientOptions {
     pub(super) quiet: bool,
     pub(super) timeofday: bool,
     pub(super) pace: Pace,
+    pub(super) histogram: bool,
     pub(super) json: bool,
-}
-
-/// Why the command line cannot be followed.
-#[derive(Debug, PartialEq)]
-pub(super) struct ArgError {
-    pub(super) message: String,
-    pub(super) usage: bool,
-}
-
-impl ArgError {
-    fn usage(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            usage: true,
-        }
-    }
-}
-
-impl From<lexopt::Error> for ArgError {
-    fn from(error: lexopt::Error) -> Self {
-        Self::usage(format!("oping: {error}"))
-    }
 }
 
 /// Reads the command line.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
+    read(args).map_err(|error| error.of("oping"))
+}
+
+fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
@@ -128,7 +116,8 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
     let mut name = None;
     let (mut count, mut duration, mut interval) = (COUNT, None, 1000);
     let (mut size, mut qos) = (*SIZES.start(), QosSpec::RAW);
-    let (mut timeofday, mut pace, mut json) = (false, Pace::Interval, false);
+    let (mut timeofday, mut pace) = (false, Pace::Interval);
+    let (mut histogram, mut json) = (false, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Short('l') | Long("listen") => listen = true,
@@ -138,9 +127,11 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
             Short('c') | Long("count") => {
                 count = number(&parser.value()?.string()?, "count")?;
             }
-            Short('d') | Long("duration") => duration = Some(time(&parser.value()?.string()?)?),
+            Short('d') | Long("duration") => {
+                duration = Some(time(&parser.value()?.string()?, 1)?);
+            }
             Short('i') | Long("interval") => {
-                interval = time(&parser.value()?.string()?)?;
+                interval = time(&parser.value()?.string()?, 1)?;
                 if interval > INTERVAL_MAX {
                     interval = INTERVAL_MAX;
                     notes.push("Ping interval truncated to 10s.".to_owned());
@@ -157,16 +148,13 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
                 }
             }
             Short('q') | Long("qos") => {
-                let word = parser.value()?.string()?;
-                qos = QosSpec::by_name(&word).unwrap_or_else(|| {
-                    notes.push("Unknown QoS cube, defaulting to raw.".to_owned());
-                    QosSpec::RAW
-                });
+                qos = args::qos(&parser.value()?.string()?, &mut notes);
             }
             Short('Q') | Long("quiet") => quiet = true,
             Short('D') | Long("timeofday") => timeofday = true,
             Short('f') | Long("flood") => pace = Pace::Flood,
             Short('F') | Long("flood-busy") => pace = Pace::FloodBusy,
+            Long("histogram") => histogram = true,
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(plain(Mode::Help)),
             Long("version") => return Ok(plain(Mode::Version)),
@@ -182,7 +170,11 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
         count = u32::try_from(packets).unwrap_or(u32::MAX);
     }
     if listen {
-        let mode = Mode::Server(ServerOptions { quiet, waiting });
+        let mode = Mode::Server(ServerOptions {
+            quiet,
+            waiting,
+            json,
+        });
         return Ok(Parsed { mode, notes });
     }
     let Some(name) = name else {
@@ -197,6 +189,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
         quiet,
         timeofday,
         pace,
+        histogram,
         json,
     });
     Ok(Parsed { mode, notes })
@@ -207,42 +200,6 @@ fn plain(mode: Mode) -> Parsed {
         mode,
         notes: Vec::new(),
     }
-}
-
-fn number<T: std::str::FromStr>(text: &str, option: &str) -> Result<T, ArgError> {
-    text.parse()
-        .map_err(|_| ArgError::usage(format!("\"{text}\" is no number for --{option}.")))
-}
-
-/// A time in ms.
-fn time(text: &str) -> Result<u64, ArgError> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let factor = match unit {
-        "" | "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        unit if !digits.is_empty() => {
-            return Err(ArgError {
-                message: format!("Unknown time unit: {unit}.\nUse ms, s, m, h or d."),
-                usage: false,
-            });
-        }
-        _ => 1,
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| {
-            ArgError::usage(format!(
-                "\"{text}\" is no time; use a number with ms, s, m, h or d."
-            ))
-        })
 }
 
 #[cfg(test)]
@@ -273,10 +230,18 @@ mod tests {
                 quiet: false,
                 timeofday: false,
                 pace: Pace::Interval,
+                histogram: false,
                 json: false
             }
         );
-        let server = |waiting, quiet| Mode::Server(ServerOptions { quiet, waiting });
+        let server = |waiting, quiet| {
+            let json = false;
+            Mode::Server(ServerOptions {
+                quiet,
+                waiting,
+                json,
+            })
+        };
         assert_eq!(parsed("-l").unwrap().mode, server(Waiting::Sleep, false));
         assert_eq!(
             parsed("--listen --poll").unwrap().mode,
@@ -298,26 +263,12 @@ mod tests {
         assert!(options.quiet && options.timeofday);
         assert_eq!(options.pace, Pace::Flood);
         assert_eq!(client("-n s --flood-busy").pace, Pace::FloodBusy);
-        assert!(client("-n s --json").json);
+        let options = client("-n s --json --histogram");
+        assert!(options.json && options.histogram);
     }
 
     #[test]
-    fn times_and_durations() {
-        for (text, expected) in [
-            ("7", 7),
-            ("7ms", 7),
-            ("7s", 7000),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-            ("1d", 86_400_000),
-        ] {
-            assert_eq!(time(text), Ok(expected), "{text}");
-        }
-        let error = time("7w").unwrap_err();
-        assert!(error.message.starts_with("Unknown time unit: w."));
-        assert!(!error.usage);
-        assert!(time("x").is_err() && time("").is_err());
-        assert!(time("99999999999999999999").is_err() && time("999999999999999d").is_err());
+    fn durations_are_counts() {
         assert_eq!(client("-n s -d 10s").count, 10);
         assert_eq!(client("-n s -d 10s -i 100").count, 100);
         assert_eq!(client("-n s -i 0 -d 3").count, 30);

@@ -18,6 +18,7 @@ use signal_hook::{
 
 use super::{
     args::{ClientOptions, Pace, SIZES},
+    spread::{Spread, Times},
     stats::{Reply, Stats, rtt},
 };
 use crate::output::{complain, print, say, shown};
@@ -58,6 +59,7 @@ pub(super) fn run(options: &ClientOptions) -> u8 {
         start: Instant::now(),
         sent: AtomicU64::new(0),
         broken: AtomicBool::new(false),
+        times: options.histogram.then(Mutex::default),
         stop: Mutex::new(false),
         stopped: Condvar::new(),
     };
@@ -73,10 +75,14 @@ pub(super) fn run(options: &ClientOptions) -> u8 {
         stats
     });
     let (sent, time) = (client.sent.load(Ordering::Relaxed), client.start.elapsed());
+    let spread = client
+        .times
+        .map(|times| Spread::of(&times.into_inner().unwrap_or_else(PoisonError::into_inner)));
     print(&if options.json {
-        stats.json(&options.name, sent, time)
+        stats.json(&options.name, sent, time, spread.as_ref())
     } else {
-        stats.summary(&client.shown, sent, time)
+        let spread = spread.map_or_else(String::new, |spread| spread.to_string());
+        stats.summary(&client.shown, sent, time) + &spread
     });
     u8::from(client.broken.load(Ordering::Relaxed))
 }
@@ -90,6 +96,8 @@ struct Client<'a> {
     sent: AtomicU64,
     /// The flow failed; its first failure is told.
     broken: AtomicBool,
+    /// All round-trip times, if their spread is wanted.
+    times: Option<Mutex<Times>>,
     stop: Mutex<bool>,
     stopped: Condvar,
 }
@@ -313,6 +321,10 @@ impl Client<'_> {
         }
         let rtt = rtt(now, (ping.sec, ping.nsec));
         let late = stats.record(ping.id, rtt);
+        if let Some(times) = &self.times {
+            let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+            times.record(rtt);
+        }
         if !self.options.quiet && !self.options.json {
             let at = self.options.timeofday.then(|| {
                 SystemTime::now()

@@ -5,6 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 mod args;
 mod client;
 mod server;
+mod spread;
 mod stats;
 
 use crate::output::{complain, print, version};
@@ -32,12 +33,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 }
             }
         }
-        Err(error) => {
-            complain(&error.message);
-            if error.usage {
-                complain(format_args!("\n{}", args::USAGE.trim_end()));
-            }
-            ExitCode::FAILURE
-        }
+        Err(error) => error.refuse(args::USAGE),
     }
 }

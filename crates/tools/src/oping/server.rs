@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,9 @@ use signal_hook::{
 };
 
 use super::args::{SIZES, ServerOptions, Waiting};
-use crate::output::{complain, say};
+use serde::Serialize;
+
+use crate::output::{Format, complain};
 
 /// Flows without a packet for this long are deallocated.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
@@ -33,6 +36,7 @@ const SPINS: u32 = 1024;
 pub(super) fn run(options: &ServerOptions) -> u8 {
     let server = Arc::new(Server {
         quiet: options.quiet,
+        format: Format::json(options.json),
         flows: Mutex::default(),
         no_daemon: AtomicBool::new(false),
     });
@@ -42,22 +46,52 @@ pub(super) fn run(options: &ServerOptions) -> u8 {
     }
     match options.waiting {
         Waiting::Busy => {
-            say("Ouroboros ping server started. [busy-poll]");
+            server.format.tell(&News::Started { busy: true });
             server.busy()
         }
         Waiting::Sleep => {
-            say("Ouroboros ping server started.");
+            server.format.tell(&News::Started { busy: false });
             server.serve(CHECK)
         }
         Waiting::Poll => {
-            say("Ouroboros ping server started.");
+            server.format.tell(&News::Started { busy: false });
             server.serve(Duration::ZERO)
+        }
+    }
+}
+
+/// What the server says.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum News {
+    Started { busy: bool },
+    Flow { fd: i32, busy: bool },
+    Received { fd: i32, bytes: usize },
+    Closed { fd: i32 },
+    TimedOut { fd: i32 },
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { busy } => {
+                f.write_str("Ouroboros ping server started.")?;
+                f.write_str(if *busy { " [busy-poll]" } else { "" })
+            }
+            Self::Flow { fd, busy } => {
+                let how = if *busy { " (busy-poll)" } else { "" };
+                write!(f, "New flow {fd}{how}.")
+            }
+            Self::Received { fd, bytes } => write!(f, "Received {bytes} bytes on fd {fd}."),
+            Self::Closed { fd } => write!(f, "Flow {fd} closed."),
+            Self::TimedOut { fd } => write!(f, "Flow {fd} timed out."),
         }
     }
 }
 
 struct Server {
     quiet: bool,
+    format: Format,
     /// Flows in use with the time of their last packet.
     flows: Mutex<HashMap<i32, (Flow, Instant)>>,
     /// No more flows can come.
@@ -149,7 +183,7 @@ impl Server {
     fn accept_all(&self, set: &FlowSet) {
         while let Some(flow) = self.accept() {
             let fd = flow.fd();
-            say(format_args!("New flow {fd}."));
+            self.format.tell(&News::Flow { fd, busy: false });
             self.lock().insert(fd, (flow.clone(), Instant::now()));
             let flags =
                 FlowFlags::READ_WRITE | FlowFlags::NON_BLOCKING | FlowFlags::NO_PARTIAL_READ;
@@ -178,7 +212,7 @@ impl Server {
             }
             EventKind::Dealloc | EventKind::Peer | EventKind::Down => {
                 if self.drop_flow(fd) {
-                    say(format_args!("Flow {fd} closed."));
+                    self.format.tell(&News::Closed { fd });
                 }
             }
             EventKind::Up | EventKind::Alloc => {}
@@ -189,7 +223,8 @@ impl Server {
     fn answer(&self, flow: &Flow, packet: &mut [u8]) {
         let fd = flow.fd();
         if !self.quiet {
-            say(format_args!("Received {} bytes on fd {fd}.", packet.len()));
+            let bytes = packet.len();
+            self.format.tell(&News::Received { fd, bytes });
         }
         if !make_reply(packet) {
             invalid(fd);
@@ -214,7 +249,7 @@ impl Server {
             .map(|(fd, _)| *fd)
             .collect();
         for fd in idle {
-            say(format_args!("Flow {fd} timed out."));
+            self.format.tell(&News::TimedOut { fd });
             self.drop_flow(fd);
         }
     }
@@ -235,7 +270,7 @@ impl Server {
             return 1;
         };
         let fd = flow.fd();
-        say(format_args!("New flow {fd} (busy-poll)."));
+        self.format.tell(&News::Flow { fd, busy: true });
         self.lock().insert(fd, (flow.clone(), Instant::now()));
         let error = self.spin(&flow);
         complain(format_args!("Flow {fd} ended.\n{error}"));

@@ -4,6 +4,8 @@ use std::{fmt::Write, time::Duration};
 
 use serde::Serialize;
 
+use super::spread::Spread;
+
 /// Round-trip times below this, in ms, are shown in µs.
 const MICROS_BELOW: f64 = 0.1;
 
@@ -84,7 +86,13 @@ impl Stats {
     }
 
     /// The summary as a JSON object. Times are in ms; `mdev` is null for one reply.
-    pub(super) fn json(&self, name: &str, sent: u64, time: Duration) -> String {
+    pub(super) fn json(
+        &self,
+        name: &str,
+        sent: u64,
+        time: Duration,
+        spread: Option<&Spread>,
+    ) -> String {
         let mdev = self.mdev();
         let summary = Summary {
             name,
@@ -99,6 +107,7 @@ impl Stats {
                 max: self.max,
                 mdev: mdev.is_finite().then_some(mdev),
             }),
+            spread,
         };
         // Strings and finite numbers only: it cannot fail.
         let mut text = serde_json::to_string(&summary).unwrap_or_default();
@@ -116,6 +125,8 @@ struct Summary<'a> {
     loss_percent: u32,
     time_ms: f64,
     rtt_ms: Option<Rtt>,
+    #[serde(flatten)]
+    spread: Option<&'a Spread>,
 }
 
 #[derive(Serialize)]
@@ -188,7 +199,7 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-fn unit(ms: f64) -> (f64, &'static str) {
+pub(super) fn unit(ms: f64) -> (f64, &'static str) {
     if ms < MICROS_BELOW {
         (1000.0, "µs")
     } else {
@@ -292,7 +303,7 @@ mod tests {
     fn json_summary() {
         let mut stats = Stats::default();
         stats.record(0, 0.5);
-        let text = stats.json("srv", 2, Duration::from_millis(3));
+        let text = stats.json("srv", 2, Duration::from_millis(3), None);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             value,
@@ -301,7 +312,7 @@ mod tests {
                 "rtt_ms": {"min": 0.5, "avg": 0.5, "max": 0.5, "mdev": null}})
         );
         let none: serde_json::Value =
-            serde_json::from_str(&Stats::default().json("s", 0, Duration::ZERO)).unwrap();
+            serde_json::from_str(&Stats::default().json("s", 0, Duration::ZERO, None)).unwrap();
         assert!(none["rtt_ms"].is_null());
     }
 

@@ -29,12 +29,16 @@ pub fn tool(name: &str) -> PathBuf {
         "irm" => env!("CARGO_BIN_EXE_irm").into(),
         "oecho" => env!("CARGO_BIN_EXE_oecho").into(),
         "oping" => env!("CARGO_BIN_EXE_oping").into(),
+        "operf" => env!("CARGO_BIN_EXE_operf").into(),
+        "ocbr" => env!("CARGO_BIN_EXE_ocbr").into(),
+        "obc" => env!("CARGO_BIN_EXE_obc").into(),
+        "ovpn" => env!("CARGO_BIN_EXE_ovpn").into(),
         other => panic!("{other} is no tool"),
     }
 }
 
 /// The path of a program of another package, beside the tools.
-fn other(name: &str) -> PathBuf {
+pub fn other(name: &str) -> PathBuf {
     let path = tool("irm").with_file_name(name);
     assert!(
         path.exists(),
@@ -120,7 +124,18 @@ impl Net {
 
     /// Starts a tool that stays.
     pub fn start(&self, name: &str, line: &str) -> Running {
-        let mut child = command(self.dir(), name, line).spawn().unwrap();
+        Self::watch(command(self.dir(), name, line))
+    }
+
+    /// Starts a tool that stays, in a network namespace of its own.
+    pub fn start_apart(&self, name: &str, line: &str) -> Running {
+        let mut command = Command::new("unshare");
+        command.arg("--net").arg(tool(name));
+        Self::watch(prepare(command, self.dir(), line))
+    }
+
+    fn watch(mut command: Command) -> Running {
+        let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let mut err = child.stderr.take().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -163,7 +178,10 @@ pub fn run_in(dir: &Path, name: &str, line: &str) -> Ran {
 }
 
 fn command(dir: &Path, name: &str, line: &str) -> Command {
-    let mut command = Command::new(tool(name));
+    prepare(Command::new(tool(name)), dir, line)
+}
+
+fn prepare(mut command: Command, dir: &Path, line: &str) -> Command {
     command
         .args(words(line))
         .env(o7s::runtime::ENV, dir)
