@@ -487,12 +487,6 @@ fn oping_failures_say_why() {
             .is_some_and(|reason| !reason.is_empty()),
         "{error}"
     );
-    let error = net.run("oping", "-n none -q data").failed(1);
-    assert!(
-        error.starts_with("Failed to allocate flow: -95.\n"),
-        "{error}"
-    );
-    assert!(error.contains("not available yet"), "{error}");
     let help = net.run("oping", "--help");
     assert_eq!((help.code, help.err.as_str()), (Some(1), ""));
     assert!(help.out.starts_with("Usage: oping"));

@@ -112,7 +112,7 @@ fn every_operation_is_understood() {
             name: own("a"),
             dst: own("b"),
             components: vec![Component::Mgmt, Component::Dt],
-            qos: QosSpec::VOICE
+            qos: QosSpec::by_name("voice").unwrap()
         }
     );
     assert_eq!(

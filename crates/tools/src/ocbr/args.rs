@@ -222,7 +222,10 @@ mod tests {
             assert_eq!(client(line).name, "s");
         }
         let options = client("-n s --duration 2 --size 1 --rate 5M --spin --qos data --json");
-        assert_eq!((options.load.size, options.qos), (1, QosSpec::DATA));
+        assert_eq!(
+            (options.load.size, options.qos),
+            (1, QosSpec::by_name("data").unwrap())
+        );
         assert_eq!(options.load.duration, Duration::from_secs(2));
         let pace = Pace::Rate {
             bits: 5_000_000,

@@ -225,7 +225,10 @@ mod tests {
     fn all_options() {
         let options =
             client("--server-name s --test bi --duration 2s --rate 5M --size 100 --sleep -q data");
-        assert_eq!((options.test, options.qos), (TestType::Bi, QosSpec::DATA));
+        assert_eq!(
+            (options.test, options.qos),
+            (TestType::Bi, QosSpec::by_name("data").unwrap())
+        );
         assert_eq!(options.load.duration, Duration::from_secs(2));
         let pace = Pace::Rate {
             bits: 5_000_000,

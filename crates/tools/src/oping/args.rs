@@ -259,7 +259,7 @@ mod tests {
         let options = client("--server-name s --count 5 --interval 20 --size 100 -q data -Q -D -f");
         assert_eq!((options.count, options.size), (5, 100));
         assert_eq!(options.interval, Duration::from_millis(20));
-        assert_eq!(options.qos, QosSpec::DATA);
+        assert_eq!(options.qos, QosSpec::by_name("data").unwrap());
         assert!(options.quiet && options.timeofday);
         assert_eq!(options.pace, Pace::Flood);
         assert_eq!(client("-n s --flood-busy").pace, Pace::FloodBusy);
