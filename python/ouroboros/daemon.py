@@ -24,6 +24,8 @@ class Irmd(Node):
         None: configuration files are not available yet.
     runtime_dir
         A directory that is kept; None = a temporary one.
+
+    The other arguments are those of Node.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Irmd(Node):
         config: Union[str, os.PathLike[str], None] = None,
         runtime_dir: Union[str, os.PathLike[str], None] = None,
         *,
+        security_dir: Union[str, os.PathLike[str], None] = None,
         log_level: Optional[str] = None,
         timeout: float = 20.0,
     ) -> None:
@@ -40,4 +43,9 @@ class Irmd(Node):
                 f"cannot start an irmd with {os.fspath(config)!r}: configuration files are not "
                 "available yet; set the node up with local_layer(), register() and bind()",
             )
-        super().__init__(runtime_dir=runtime_dir, log_level=log_level, timeout=timeout)
+        super().__init__(
+            runtime_dir=runtime_dir,
+            security_dir=security_dir,
+            log_level=log_level,
+            timeout=timeout,
+        )
