@@ -17,11 +17,11 @@ use crate::{
 const ROUNDS: usize = 5000;
 
 /// The other end: accepts flows until the first fails, keeping none.
-pub(crate) fn serve() -> Outcome {
+pub(crate) fn serve(rounds: &str) -> Outcome {
     pin(1)?;
     Node::current().announce()?;
     println!("ready");
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds.parse()? {
         drop(Flow::accept(None)?);
     }
     Ok(())
@@ -31,7 +31,7 @@ pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
     pin(0)?;
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args(["peer", "alloc"])
+        .args(["peer", "alloc", &ROUNDS.to_string()])
         .env(o7s::runtime::ENV, dir.path());
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     wait_ready(&mut child)?;
@@ -77,10 +77,11 @@ fn connects(dir: &RuntimeDir) -> Result<Vec<Duration>, Box<dyn std::error::Error
     Ok(samples)
 }
 
-fn print_row(what: &str, samples: &mut [Duration]) {
+/// A row of a table: median and 99th percentile.
+pub(crate) fn print_row(what: &str, samples: &mut [Duration]) {
     let (p50, p99) = (percentile(samples, 50), percentile(samples, 99));
     println!(
-        "{what:>12} {:>22}",
+        "{what:>24} {:>22}",
         format!("{} / {}", micros(p50), micros(p99))
     );
 }

@@ -4,28 +4,29 @@
 //! and a child that runs the same program as `o7s-bench peer …`.
 
 mod alloc;
+mod costs;
 mod futex_ring;
+mod handshake;
+mod identity;
+mod layer;
 mod memory;
+mod services;
 mod stats;
+mod stream;
 mod transport;
 
 use std::process::ExitCode;
-
-use o7s::{
-    Node,
-    irm::{IpcpConfig, IpcpType, Irm, NameInfo},
-};
-use o7s_irmd::embedded::Daemon;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words[..] {
-        ["peer", "alloc"] => alloc::serve(),
+        ["peer", "alloc", rounds] => alloc::serve(rounds),
+        ["peer", "handshakes", kex, socket, rounds] => handshake::serve(kex, socket, rounds),
         ["peer", "hold", count] => memory::serve(count),
         ["peer", kind, what, cpu] => transport::serve(kind, what, cpu),
-        [] => run(),
-        _ => Err("usage: o7s-bench".into()),
+        ["peer", ..] => Err("a peer is started by the benchmark itself".into()),
+        _ => run(&words),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,33 +43,54 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// The name that the child accepts flows for.
 const NAME: &str = "bench";
 
-fn run() -> Outcome {
+/// The parts that can be measured alone, by name.
+const PARTS: [&str; 7] = [
+    "messages",
+    "allocation",
+    "memory",
+    "services",
+    "handshakes",
+    "costs",
+    "frcp",
+];
+
+/// Measures the named parts; all if none is named.
+fn run(parts: &[&str]) -> Outcome {
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
+        return Err(format!("{unknown:?} is no part; parts are {}", PARTS.join(", ")).into());
+    }
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let security = tempfile::Builder::new().prefix("o7s-bench-").tempdir()?;
+    let security = security.path();
+    identity::make(security)?;
     // Kept until the end: the daemon stops with it.
-    let daemon = node()?;
+    let daemon = layer::direct(security)?;
     println!(
         "two processes on {} CPUs\n",
         std::thread::available_parallelism()?
     );
-    transport::run(daemon.dir())?;
-    alloc::run(daemon.dir())?;
-    memory::run(daemon.dir())
-}
-
-/// A private daemon with a local layer; this process and its children use it.
-fn node() -> Result<Daemon, Box<dyn std::error::Error>> {
-    let beside = std::env::current_exe()?.with_file_name("irmd");
-    let daemon = Daemon::builder(beside)
-        .arg("--log-level")
-        .arg("warn")
-        .start()?;
-    let irm = Irm::at(daemon.dir().clone());
-    let pid = irm.create_ipcp("local", IpcpType::Local)?;
-    irm.bootstrap_ipcp(pid, &IpcpConfig::new(IpcpType::Local, "local"))?;
-    irm.create_name(&NameInfo {
-        name: NAME.to_owned(),
-        ..NameInfo::default()
-    })?;
-    irm.reg_name(NAME, pid)?;
-    Node::set_current(Some(&Node::at(daemon.dir().clone())));
-    Ok(daemon)
+    if wanted("messages") {
+        transport::run(daemon.dir(), security)?;
+    }
+    if wanted("allocation") {
+        alloc::run(daemon.dir())?;
+    }
+    if wanted("memory") {
+        memory::run(daemon.dir())?;
+    }
+    if wanted("services") {
+        services::run(daemon.dir(), security)?;
+    }
+    if wanted("handshakes") {
+        handshake::run(daemon.dir(), security)?;
+    }
+    if wanted("costs") {
+        costs::run(security)?;
+    }
+    drop(daemon);
+    if wanted("frcp") {
+        let daemon = layer::through_ipcp(security)?;
+        services::run_frcp(daemon.dir(), security)?;
+    }
+    Ok(())
 }

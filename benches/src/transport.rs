@@ -1,8 +1,10 @@
-//! Messages per second and round trips: flows, `AF_UNIX` `SOCK_SEQPACKET`, a bare ring.
+//! Messages per second and round trips: flows, `AF_UNIX` `SOCK_SEQPACKET`, a bare ring; and the
+//! transports that other benchmarks use.
 
 use std::{
     hint::black_box,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -16,7 +18,9 @@ use rustix::{
 use crate::{
     NAME, Outcome,
     futex_ring::{self, FutexRing},
+    identity::SECURITY,
     stats::{bandwidth, micros, percentile, rate},
+    stream::{self, Stream},
 };
 
 /// Sizes in bytes, and how many messages of each are sent one way.
@@ -30,6 +34,7 @@ enum Transport {
     Flow(Flow),
     Socket(OwnedFd),
     Ring(FutexRing),
+    Stream(Stream),
 }
 
 impl Transport {
@@ -38,6 +43,7 @@ impl Transport {
             Self::Flow(flow) => drop(flow.write(message)?),
             Self::Socket(socket) => drop(send(socket, message, SendFlags::empty())?),
             Self::Ring(ring) => ring.send(message),
+            Self::Stream(stream) => stream.send(message)?,
         }
         Ok(())
     }
@@ -47,7 +53,23 @@ impl Transport {
             Self::Flow(flow) => flow.read(message)?,
             Self::Socket(socket) => recv(socket, message, RecvFlags::empty())?.0,
             Self::Ring(ring) => ring.receive(message),
+            Self::Stream(stream) => stream.receive(message)?,
         })
+    }
+}
+
+/// The service of the flow that is measured as `kind`; none if that is no flow.
+fn qos(kind: &str) -> Option<QosSpec> {
+    let encrypted = |qos| QosSpec {
+        cypher_s: 256,
+        ..qos
+    };
+    match kind {
+        "flow" => Some(QosSpec::RAW),
+        "reliable" => Some(QosSpec::DATA),
+        "encrypted" => Some(encrypted(QosSpec::RAW)),
+        "encrypted-reliable" => Some(encrypted(QosSpec::DATA)),
+        _ => None,
     }
 }
 
@@ -64,7 +86,7 @@ pub(crate) fn serve(kind: &str, what: &str, cpu: &str) -> Outcome {
     pin(cpu.parse()?)?;
     let stdin = std::io::stdin();
     let mut transport = match kind {
-        "flow" => {
+        _ if qos(kind).is_some() => {
             Node::current().announce()?;
             println!("ready");
             let flow = Flow::accept(None)?;
@@ -72,7 +94,12 @@ pub(crate) fn serve(kind: &str, what: &str, cpu: &str) -> Outcome {
             Transport::Flow(flow)
         }
         "seqpacket" => Transport::Socket(stdin.as_fd().try_clone_to_owned()?),
-        _ => Transport::Ring(FutexRing::open(stdin.as_fd(), false, slot_size(what))?),
+        "futex-ring" => Transport::Ring(FutexRing::open(stdin.as_fd(), false, slot_size(what))?),
+        _ => {
+            let mut stream = Stream::server(kind, stdin.as_fd().try_clone_to_owned()?)?;
+            stream.send(b"ready")?;
+            Transport::Stream(stream)
+        }
     };
     let mut buffer = vec![0; LARGEST];
     let count: u64 = what.rsplit(':').next().unwrap_or_default().parse()?;
@@ -98,6 +125,7 @@ pub(crate) fn serve(kind: &str, what: &str, cpu: &str) -> Outcome {
 /// Starts the other end on `cpu` and connects to it.
 fn connect(
     dir: &RuntimeDir,
+    security: &Path,
     kind: &str,
     what: &str,
     cpu: usize,
@@ -105,18 +133,21 @@ fn connect(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["peer", kind, what, &cpu.to_string()])
-        .env(o7s::runtime::ENV, dir.path());
-    Ok(match kind {
-        "flow" => {
-            let child = command.stdout(Stdio::piped()).spawn()?;
-            let mut child = child;
-            wait_ready(&mut child)?;
-            let node = Node::current();
-            node.irm().bind_process(child.id().try_into()?, NAME)?;
-            let flow = node.alloc(NAME, QosSpec::RAW, None)?;
-            flow.set_flags(o7s::FlowFlags(0o30002))?;
-            (Transport::Flow(flow), child)
+        .env(o7s::runtime::ENV, dir.path())
+        .env(SECURITY, security);
+    if let Some(qos) = qos(kind) {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        wait_ready(&mut child)?;
+        let node = Node::current();
+        node.irm().bind_process(child.id().try_into()?, NAME)?;
+        let flow = node.alloc(NAME, qos, None)?;
+        if flow.qos()? != qos {
+            return Err(format!("asked for {qos:?}, got {:?}", flow.qos()?).into());
         }
+        flow.set_flags(o7s::FlowFlags(0o30002))?;
+        return Ok((Transport::Flow(flow), child));
+    }
+    Ok(match kind {
         "seqpacket" => {
             let (ours, theirs) = socketpair(
                 AddressFamily::UNIX,
@@ -129,13 +160,21 @@ fn connect(
                 command.stdin(Stdio::from(theirs)).spawn()?,
             )
         }
-        _ => {
+        "futex-ring" => {
             let memory = futex_ring::memory()?;
             let ring = FutexRing::open(&memory, true, slot_size(what))?;
             (
                 Transport::Ring(ring),
                 command.stdin(Stdio::from(memory)).spawn()?,
             )
+        }
+        _ => {
+            let (ours, theirs) = stream::pair(kind)?;
+            let child = command.stdin(Stdio::from(theirs)).spawn()?;
+            let mut stream = Stream::client(kind, ours, security)?;
+            // The other end has started, and with TLS the handshake is done.
+            stream.receive(&mut [0; 64])?;
+            (Transport::Stream(stream), child)
         }
     })
 }
@@ -163,14 +202,34 @@ pub(crate) fn pin(cpu: usize) -> Outcome {
     }
 }
 
-fn one_way(
+/// The longest message in bytes of a raw flow.
+pub(crate) fn longest_message(
     dir: &RuntimeDir,
+    security: &Path,
+) -> Result<usize, Box<dyn std::error::Error>> {
+    let (mut transport, mut child) = connect(dir, security, "flow", "sink:64:1", 1)?;
+    let longest = match &transport {
+        Transport::Flow(flow) => flow.max_packet()?,
+        _ => LARGEST,
+    };
+    transport.send(&[7; 64])?;
+    transport.receive(&mut [0; 64])?;
+    drop(transport);
+    child.wait()?;
+    Ok(longest)
+}
+
+/// How long `count` messages of `size` bytes take from this process to one on `cpu`.
+pub(crate) fn one_way(
+    dir: &RuntimeDir,
+    security: &Path,
     kind: &str,
     size: usize,
     count: u64,
     cpu: usize,
 ) -> Result<Duration, Box<dyn std::error::Error>> {
-    let (mut transport, mut child) = connect(dir, kind, &format!("sink:{size}:{count}"), cpu)?;
+    let (mut transport, mut child) =
+        connect(dir, security, kind, &format!("sink:{size}:{count}"), cpu)?;
     let message = vec![7; size];
     let start = Instant::now();
     for _ in 0..count {
@@ -185,12 +244,14 @@ fn one_way(
 
 fn round_trips(
     dir: &RuntimeDir,
+    security: &Path,
     kind: &str,
     cpu: usize,
 ) -> Result<(Duration, Duration), Box<dyn std::error::Error>> {
     let warm = ROUND_TRIPS / 10;
     let rounds = ROUND_TRIPS + warm;
-    let (mut transport, mut child) = connect(dir, kind, &format!("echo:64:{rounds}"), cpu)?;
+    let (mut transport, mut child) =
+        connect(dir, security, kind, &format!("echo:64:{rounds}"), cpu)?;
     let (message, mut answer) = ([7; 64], [0; 64]);
     let mut samples = Vec::with_capacity(rounds);
     for _ in 0..rounds {
@@ -217,7 +278,7 @@ fn two_copies(size: usize, count: u64) -> Duration {
     start.elapsed()
 }
 
-pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
+pub(crate) fn run(dir: &RuntimeDir, security: &Path) -> Outcome {
     pin(0)?;
     println!("one way, messages per second");
     println!(
@@ -228,7 +289,7 @@ pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
         let mut row = format!("{size:>12}");
         let mut below = format!("{:>12}", "");
         for kind in KINDS {
-            let time = one_way(dir, kind, size, count, 1)?;
+            let time = one_way(dir, security, kind, size, count, 1)?;
             row += &format!(" {:>14}", rate(count, time));
             below += &format!(" {:>14}", bandwidth(count * size as u64, time));
         }
@@ -237,7 +298,10 @@ pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
     let (size, count) = SIZES[0];
     let mut row = format!("{:>12}", format!("{size}, one CPU"));
     for kind in KINDS {
-        row += &format!(" {:>14}", rate(count, one_way(dir, kind, size, count, 0)?));
+        row += &format!(
+            " {:>14}",
+            rate(count, one_way(dir, security, kind, size, count, 0)?)
+        );
     }
     println!("{row}");
     let (size, count) = SIZES[2];
@@ -254,8 +318,8 @@ pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
         "", "a CPU each, p50/p99", "one CPU, p50/p99"
     );
     for kind in KINDS {
-        let (own50, own99) = round_trips(dir, kind, 1)?;
-        let (one50, one99) = round_trips(dir, kind, 0)?;
+        let (own50, own99) = round_trips(dir, security, kind, 1)?;
+        let (one50, one99) = round_trips(dir, security, kind, 0)?;
         println!(
             "{kind:>12} {:>22} {:>22}",
             format!("{} / {}", micros(own50), micros(own99)),

@@ -28,6 +28,8 @@ class Irmd(Node):
         the other entries are carried out and the daemon's log says what failed.
 
     A file with mistakes raises NodeError, with their lines.
+
+    The other arguments are those of Node.
     """
 
     def __init__(
@@ -36,10 +38,16 @@ class Irmd(Node):
         runtime_dir: Union[str, os.PathLike[str], None] = None,
         *,
         strict: bool = True,
+        security_dir: Union[str, os.PathLike[str], None] = None,
         log_level: Optional[str] = None,
         timeout: float = 20.0,
     ) -> None:
-        super().__init__(runtime_dir=runtime_dir, log_level=log_level, timeout=timeout)
+        super().__init__(
+            runtime_dir=runtime_dir,
+            security_dir=security_dir,
+            log_level=log_level,
+            timeout=timeout,
+        )
         if config is not None:
             self._arguments = ("--config", os.fspath(config))
             if strict:

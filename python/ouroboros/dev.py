@@ -161,10 +161,11 @@ class Flow(Owned, _native.Flow):
         """The QoS to ask for, and the key exchange."""
         asked = _RAW if qos is None else qos
         if not isinstance(asked, QoSSpec):
-            raise TypeError(
-                f"qos must be a QoSSpec or None, not {type(qos).__name__}; a time limit is given "
-                "by name: timeo=5"
-            )
+            if callable(asked):
+                hint = "call what makes one: QoSSpec.data()"
+            else:
+                hint = "a time limit is given by name: timeo=5"
+            raise TypeError(f"qos must be a QoSSpec or None, not {type(asked).__name__}; {hint}")
         return asked._request(), asked.kex
 
     def accept(self, timeo: Optional[float] = None) -> QoSSpec:

@@ -39,6 +39,7 @@ __all__ = [
     "FlowNotSupportedError",
     "FlowPeerException",
     "FlowPermissionException",
+    "FlowSecurityError",
     "FlowTimeout",
     "FlowValueError",
     "FlowWouldBlock",
@@ -138,12 +139,20 @@ class FlowNameError(FlowException):
     """The name is not known (ENAME)."""
 
 
-class FlowCryptError(FlowException):
-    """Encryption could not be had as asked (ECRYPT)."""
+class FlowSecurityError(FlowException):
+    """The flow could not be protected as asked.
+
+    With errno EBADF a security file of this end is wrong, and nothing was sent. Else it is one of
+    the two subclasses.
+    """
 
 
-class FlowAuthError(FlowException):
-    """Authentication failed (EAUTH)."""
+class FlowCryptError(FlowSecurityError):
+    """Encryption could not be had as asked, or the server's answer proves nothing (ECRYPT)."""
+
+
+class FlowAuthError(FlowSecurityError):
+    """The server could not prove who it is, or does not believe who the client is (EAUTH)."""
 
 
 class FlowNotSupportedError(FlowException):
@@ -230,8 +239,11 @@ _BY_ERRNO: dict[int, type[OuroborosError]] = {
 
 # What differs with what was being done; the last column holds for all other numbers.
 _BY_DOING: dict[str, tuple[dict[int, type[OuroborosError]], Optional[type[OuroborosError]]]] = {
-    "alloc": ({}, None),
-    "alloc-unlimited": ({_errno.ETIMEDOUT: FlowAllocTimeout}, None),
+    "alloc": ({_errno.EBADF: FlowSecurityError}, None),
+    "alloc-unlimited": (
+        {_errno.ETIMEDOUT: FlowAllocTimeout, _errno.EBADF: FlowSecurityError},
+        None,
+    ),
     "io": ({}, None),
     "set": ({EIRMD: DaemonError}, FlowEventError),
     "wait": (

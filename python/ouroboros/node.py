@@ -102,6 +102,10 @@ class Node:
     runtime_dir
         A directory of your own instead of a temporary one: made if it is missing, kept at the end,
         with the daemon's log in it.
+    security_dir
+        Where the daemon finds certificates and the security files of names; see the guide. It must
+        exist. Default: "security" in the runtime directory, so that a node never depends on the
+        files of the user or the machine.
     log_level
         'error', 'warn', 'info', 'debug' or 'trace': how much the daemon writes to its log.
     timeout
@@ -120,10 +124,12 @@ class Node:
         self,
         *,
         runtime_dir: Optional[_PathLike] = None,
+        security_dir: Optional[_PathLike] = None,
         log_level: Optional[str] = None,
         timeout: float = 20.0,
     ) -> None:
         self._own_dir = None if runtime_dir is None else Path(runtime_dir).absolute()
+        self._security = None if security_dir is None else Path(security_dir).absolute()
         self._log_level = log_level
         self._timeout = timeout
         self._dir: Optional[Path] = None
@@ -144,6 +150,13 @@ class Node:
         if self._process is not None:
             raise NodeError(EIRMD, "the node is running already")
         irmd = find_program("irmd")
+        if self._security is not None and not self._security.is_dir():
+            # A mistyped path must not mean a daemon without protection.
+            raise NodeError(
+                errno.ENOENT,
+                f"the security directory {self._security} is not there; make it first, or leave "
+                "security_dir out",
+            )
         self._pid = os.getpid()
         if self._own_dir is None:
             # Short: the path of a socket has at most 107 bytes.
@@ -178,6 +191,8 @@ class Node:
             str(irmd),
             "--runtime-dir",
             str(self.dir),
+            "--security-dir",
+            str(self.security_dir),
             "--foreground",
         ]
         if self._own_dir is None:
@@ -237,6 +252,10 @@ class Node:
                 )
             part = os.read(ready, 64)
             if not part:
+                # Its last words come after that.
+                if self._process is not None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self._process.wait(max(0.0, deadline - time.monotonic()))
                 raise NodeError(EIRMD, f"the irmd ended at its start{self._last_words()}")
             text += part
 
@@ -322,6 +341,11 @@ class Node:
         if self._dir is None:
             raise NodeError(EIRMD, "the node is not running; use it in a with-statement")
         return self._dir
+
+    @property
+    def security_dir(self) -> Path:
+        """The directory of certificates and of the security files of names; it may be missing."""
+        return self.dir / "security" if self._security is None else self._security
 
     @property
     def log(self) -> Path:

@@ -26,6 +26,16 @@ _LIMITS = {
     "cypher_s": 256,
 }
 
+_UNITS = {
+    "delay": "milliseconds",
+    "bandwidth": "bit/s",
+    "loss": "ppm",
+    "ber": "errors per billion bits",
+    "max_gap": "milliseconds",
+    "timeout": "milliseconds",
+    "cypher_s": "bits",
+}
+
 #: The fields in the order of the extension module.
 _Fields = tuple[int, int, int, int, int, int, int, int, int]
 
@@ -103,8 +113,9 @@ class QoSSpec:
             # Not a bool, which is an int that prints otherwise.
             number = int(operator.index(value))
         except TypeError:
+            unit = f" ({_UNITS[field]})" if field in _UNITS else ""
             raise TypeError(
-                f"QoSSpec.{field} must be an integer, not {type(value).__name__}"
+                f"QoSSpec.{field} must be an integer{unit}, not {type(value).__name__}"
             ) from None
         if not 0 <= number <= _LIMITS[field]:
             raise ValueError(f"QoSSpec.{field} must be 0 to {_LIMITS[field]}, it is {number}")

@@ -7,7 +7,7 @@ import threading
 import pytest
 from conftest import EXAMPLES, PATIENCE, connect
 
-from ouroboros import demo, errors
+from ouroboros import demo
 from ouroboros.dev import *
 
 
@@ -89,10 +89,16 @@ def test_qosspec_with_every_field(name):
     server.dealloc()
 
 
-def test_reliable_and_encrypted_is_announced_not_faked(name):
+def test_reliable_and_encrypted(name):
     qos = QoSSpec(loss=0, cypher_s=256)
-    with pytest.raises(errors.FlowNotSupportedError):
-        flow_alloc(name, qos)
+    client, server = connect(name, qos)
+    for flow in (client, server):
+        assert flow.get_qos().cypher_s == 256
+        assert flow.get_frct_flags() & FRCT_RETRANSMIT
+    client.writeline("line")
+    assert server.readline() == "line"
+    client.dealloc()
+    server.dealloc()
 
 
 def test_getters_and_setters(pair):

@@ -200,6 +200,7 @@ def run_page(page: Path, patience: float = PATIENCE) -> str:
                     assert agrees(block.text, printed), (
                         f"{page.name}, line {block.line}: printed\n{printed}and not\n{block.text}"
                     )
+                    printed = None
         finally:
             shell.close()
             os.chdir("/")

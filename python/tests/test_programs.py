@@ -121,6 +121,23 @@ def test_both_kinds_of_server_at_once(oecho):
         assert HELLO in run(sys.executable, python)
 
 
+@pytest.mark.parametrize("size", [0, 1, 1_234_567])
+def test_a_file_is_sent(oecho, tmp_path, size):
+    program = EXAMPLES / "sendfile.py"
+    irm("n r files l local")
+    irm(f"b prog {program} n files")
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.write_bytes(os.urandom(size))
+    with Program(sys.executable, program, "-l", copy) as receiver:
+        # Known to the daemon, and bound.
+        while oecho.status()["processes"] < 2:
+            assert receiver.process.poll() is None
+        assert run(sys.executable, program, original) == "arrived\n"
+        assert receiver.lines(1) == [f"{size} bytes, encrypted with 256 bits"]
+        receiver.process.wait(PATIENCE)
+    assert copy.read_bytes() == original.read_bytes()
+
+
 def test_program_that_the_daemon_starts(oecho):
     program = EXAMPLES / "oecho_echo.py"
     interpreter = sys.executable

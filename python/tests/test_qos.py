@@ -90,6 +90,22 @@ def test_fields_can_be_changed():
     assert type(qos.loss) is int
 
 
+def test_a_wrong_type_is_told_the_unit():
+    with pytest.raises(TypeError, match="milliseconds"):
+        QoSSpec(timeout=0.5)
+
+
+def test_kex():
+    qos = QoSSpec(kex="X25519")
+    assert qos.kex == "X25519"
+    assert eval(repr(qos)) == qos != QoSSpec()
+    assert "kex" not in repr(QoSSpec())
+    with pytest.raises(TypeError, match="kex"):
+        qos.kex = 5
+    with pytest.raises(TypeError):
+        QoSSpec(1, 2, 3, 4, 5, 6, 7, 8, "X25519")
+
+
 def test_no_loss_asks_for_order():
     # Reliability needs order (api.md B3); the object of the caller stays as it is.
     qos = QoSSpec(loss=0)

@@ -12,7 +12,8 @@ Everything may be cancelled, and so be put under a time limit with asyncio.timeo
 a cancelled read takes no packet, a cancelled write writes none, and the flow that a cancelled
 accept would have got goes to the next accept.
 
-All flows of an event loop share two descriptors, and there is no thread behind them.
+All flows of an event loop share two descriptors, and there is no thread behind them. Only a QoS
+that needs one (signs of life, reliability over a network) brings the thread of the library.
 """
 
 from ._flow import Flow, accept_flow, join_flow, open_flow

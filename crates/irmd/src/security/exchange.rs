@@ -14,7 +14,6 @@ use o7s_crypto::{
     cert::{Certificate, CertificateError, Credentials, TrustStore},
     enc_conf::{EncConfig, KemMode, Setting},
     kex::{PrivateKey, PublicKey},
-    sign::SigningKey,
 };
 use o7s_proto::oap::{
     self, Client, ClientConfig, Code, Encryption, OapError, ReplayWindow, Server, ServerConfig,
@@ -327,29 +326,6 @@ pub(super) fn read_credentials(files: &Files) -> Result<Option<Credentials>> {
         )
     })?;
     Ok(Some(credentials))
-}
-
-/// Checks a certificate or a key that was given without the other.
-pub(super) fn check_alone(files: &Files) -> Result<()> {
-    let useless = |what: &str, path: &std::path::Path, error: &dyn std::fmt::Display| {
-        Error::new(
-            ErrorKind::Invalid,
-            format!("the {what} {} is of no use: {error}", path.display()),
-        )
-    };
-    if let Some(place) = &files.certificate
-        && let Some(file) = files::read_pem(place, "certificate")?
-    {
-        Certificate::from_pem(&file)
-            .map_err(|error| useless("certificate", place.path(), &error))?;
-    }
-    if let Some(place) = &files.key
-        && let Some(file) = files::read_pem(place, "private key")?
-    {
-        SigningKey::from_pem(&file)
-            .map_err(|error| useless("private key", place.path(), &error))?;
-    }
-    Ok(())
 }
 
 /// What `enc.conf` says.
