@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
 PY_SOURCES   := $(shell find python/ouroboros -name '*.py' -o -name '*.pyi') pyproject.toml setup.py
 
-.PHONY: help demo test test-rust test-model test-python lint bench docs fuzz clean
+.PHONY: help demo test test-rust test-model test-python lint bench docs fuzz fuzz-smoke clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -61,9 +61,12 @@ bench: $(VENV)/.installed $(VENV)/.tools ## this library beside what one would p
 docs: $(VENV)/.installed $(VENV)/.tools ## reference of the Python package, as HTML in build/reference
 	$(BIN)/python docs/reference/build.py
 
-fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain
-	for target in $$(cd fuzz && ls fuzz_targets | sed 's/\.rs$$//'); do \
-		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; done
+fuzz: export FUZZ_SECONDS ?= 60
+fuzz: ## each fuzz target for FUZZ_SECONDS (60); stable Rust and a C++ compiler
+	fuzz/run
+
+fuzz-smoke: ## the same for 10 s each, as a check of each change
+	fuzz/run
 
 clean: ## remove what was built
 	rm -rf $(CARGO_TARGET_DIR) $(VENV) build *.egg-info python/*.egg-info
