@@ -8,9 +8,13 @@ use o7s_crypto::{
     sign::{SigningKey, VerifyingKey},
 };
 
-fuzz_target!(|input: (u64, Vec<u8>)| {
-    let (now, bytes) = input;
-    for parsed in [Certificate::from_der(&bytes), Certificate::from_pem(&bytes)] {
+fuzz_target!(|input: &[u8]| {
+    // The time in seconds since the Unix epoch, and the file.
+    let Some((now, bytes)) = input.split_first_chunk() else {
+        return;
+    };
+    let now = u64::from(u32::from_be_bytes(*now)) * 1_000_000_000;
+    for parsed in [Certificate::from_der(bytes), Certificate::from_pem(bytes)] {
         let Ok(certificate) = parsed else { continue };
         assert!(TrustStore::new().verify(&certificate, now).is_err());
         let mut store = TrustStore::new();
@@ -19,13 +23,13 @@ fuzz_target!(|input: (u64, Vec<u8>)| {
         let _ = (certificate.subject(), certificate.issuer());
         let _ = certificate.common_name();
         if let Ok(key) = certificate.key() {
-            let _ = key.verify(None, b"message", &bytes);
+            let _ = key.verify(None, b"message", bytes);
         }
     }
-    let _ = VerifyingKey::from_spki_der(&bytes);
+    let _ = VerifyingKey::from_spki_der(bytes);
     for key in [
-        SigningKey::from_pem(&bytes),
-        SigningKey::from_pkcs8_der(&bytes),
+        SigningKey::from_pem(bytes),
+        SigningKey::from_pkcs8_der(bytes),
     ] {
         if let Ok(key) = key {
             let _ = key.sign(None, b"message");

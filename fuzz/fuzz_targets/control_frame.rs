@@ -8,10 +8,13 @@ use o7s::{
     control::{Body, Decoder, REQUEST_MAX, encode},
 };
 
-fuzz_target!(|input: (Vec<u8>, u8)| {
-    let (bytes, cut) = input;
+fuzz_target!(|input: &[u8]| {
+    // The length of the parts that a read gives, and the stream.
+    let Some((cut, bytes)) = input.split_first() else {
+        return;
+    };
     let mut decoder = Decoder::new(REQUEST_MAX);
-    for part in bytes.chunks(usize::from(cut).max(1)) {
+    for part in bytes.chunks(usize::from(*cut).max(1)) {
         decoder.push(part, []);
         while let Ok(Some((envelope, _))) = decoder.next_envelope() {
             if let Some(Body::FlowAlloc(request)) = &envelope.body {

@@ -1,5 +1,5 @@
-//! Arbitrary packets, writes, reads and pauses at one end of an FRCP flow: no panic, bounded memory, no endless
-//! transmission, and headers that parse emit the same bytes.
+//! Arbitrary packets, writes, reads and pauses at one end of an FRCP flow: no panic, bounded memory,
+//! no endless transmission, and headers that parse emit the same bytes.
 
 #![no_main]
 

@@ -5,11 +5,14 @@
 use libfuzzer_sys::fuzz_target;
 use o7s_wire::oap::{Data, Message};
 
-fuzz_target!(|input: (u16, Vec<u8>)| {
-    let (request_md_nid, bytes) = input;
+fuzz_target!(|input: &[u8]| {
+    // The hash that the request asked for, and the message.
+    let Some((md_nid, bytes)) = input.split_first_chunk() else {
+        return;
+    };
     for parsed in [
-        Message::parse_request(&bytes),
-        Message::parse_response(&bytes, request_md_nid),
+        Message::parse_request(bytes),
+        Message::parse_response(bytes, u16::from_be_bytes(*md_nid)),
     ] {
         let Ok(message) = parsed else { continue };
         let _ = message.to_string();
@@ -22,7 +25,7 @@ fuzz_target!(|input: (u16, Vec<u8>)| {
             assert_eq!(Data::parse(&field), Ok(data));
         }
     }
-    if let Ok(data) = Data::parse(&bytes) {
+    if let Ok(data) = Data::parse(bytes) {
         let field = data.emit();
         assert_eq!(Data::parse(&field), Ok(data));
     }

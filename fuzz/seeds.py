@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets from tests/data and from what the targets document.
+
+    python3 fuzz/seeds.py [DIRECTORY]       (fuzz/corpus)
+
+Run it after a change of a target's input; inputs that a run found are kept beside these seeds only
+if they reach something that the seeds do not.
+"""
+
+import base64
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+
+FUZZ = Path(__file__).resolve().parent
+DATA = FUZZ.parent / "tests" / "data"
+OUT = Path(sys.argv[1]) if len(sys.argv) > 1 else FUZZ / "corpus"
+VECTORS = json.loads((DATA / "vectors" / "oap-crypto.json").read_text())
+FLOWS = json.loads((DATA / "captures" / "09-keys.json").read_text())
+NOW = struct.pack(">I", 1_700_000_000)
+
+
+def seed(target: str, data: bytes) -> None:
+    """One file, named after its content as libFuzzer does."""
+    directory = OUT / target
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / hashlib.sha1(data).hexdigest()).write_bytes(data)
+
+
+def frames(name: str) -> list[bytes]:
+    """The frames of a capture."""
+    file = (DATA / "captures" / name).read_bytes()
+    order = "<" if file[:4] == b"\xd4\xc3\xb2\xa1" else ">"
+    found, at = [], 24
+    while at < len(file):
+        (length,) = struct.unpack_from(order + "I", file, at + 8)
+        found.append(file[at + 16 : at + 16 + length])
+        at += 16 + length
+    return found
+
+
+def steps(*parts: tuple[int, bytes]) -> bytes:
+    """Actions with their bytes, 255 at most."""
+    return b"".join(bytes([action, len(data[:255])]) + data[:255] for action, data in parts)
+
+
+def pem(private: bytes) -> bytes:
+    """A private key in PEM."""
+    text = base64.encodebytes(private)
+    return b"-----BEGIN PRIVATE KEY-----\n" + text + b"-----END PRIVATE KEY-----\n"
+
+
+def control_frame() -> None:
+    def frame(body: bytes) -> bytes:
+        return struct.pack("<I", len(body)) + body
+
+    # An id, and one empty body of each number.
+    for number in range(2, 40):
+        tag = number << 3 | 2
+        varint = bytes([tag]) if tag < 128 else bytes([tag & 127 | 128, tag >> 7])
+        seed("control_frame", bytes([200]) + frame(b"\x08\x07" + varint + b"\0"))
+    text = b"\x08\x01\x1a\x06\x0a\x04name"
+    seed("control_frame", b"\x03" + frame(text) * 2)
+    seed("control_frame", b"\xff" + struct.pack("<I", 0xFFFF_FFFF))
+
+
+def oping_message() -> None:
+    for kind in (0, 1, 2):
+        seed("oping_message", struct.pack(">II", kind, 7) + struct.pack("<QQ", 11, 999) + b"pad")
+    seed("oping_message", b"\0" * 23)
+
+
+def frcp_input() -> None:
+    poll, read, tick = (5, b""), (4, b""), (6 | 10 << 3, b"\0" * 50)
+    for name, from_address in [
+        ("05-frct-loss-A.pcap", 10),
+        ("05-frct-loss-B.pcap", 11),
+        ("05b-frct-window.pcap", 10),
+        ("05b-frct-window.pcap", 11),
+        ("13-crc32.pcap", 11),
+        ("10-large-eth-dix-mtu1500.pcap", 10),
+    ]:
+        packets = [
+            frame[18 : 18 + struct.unpack_from(">H", frame, 16)[0]]
+            for frame in frames(name)[4:]
+            if frame[11] == from_address and frame[14:16] != b"\0\0"
+        ]
+        for setup in (0x10, 0x1F, 0x08):
+            actions = []
+            for packet in packets[:24]:
+                actions += [(3, b"text " * 8), poll, (0, packet), read, tick]
+            seed("frcp_input", bytes([setup, 9]) + steps(*actions, (7, b""), poll))
+    # A whole message, fragments, an acknowledgement, ranges, a window.
+    message = struct.pack(">BBHII", 0x03, 0, 0, 100, 0) + b"message"
+    ack = struct.pack(">BBHII", 0x0C, 0, 9, 0, 3)
+    ranges = ack + struct.pack(">II", 5, 6) + struct.pack(">II", 8, 12)
+    for setup in range(0, 32, 3):
+        writes = [(3, b"x" * 250)] * 6
+        seed(
+            "frcp_input",
+            bytes([setup, 8])
+            + steps((0, message), read, *writes, poll, (0, ack), (0, ranges), tick, poll, tick, poll),
+        )
+
+
+def oap_messages() -> list[bytes]:
+    found = []
+    for exchange in VECTORS["oap"]["exchanges"]:
+        found += [bytes.fromhex(exchange[side]) for side in ("request", "response") if exchange.get(side)]
+    found += [bytes.fromhex(result["request"]) for result in VECTORS["oap_server_results"]]
+    return found
+
+
+def oap_header() -> None:
+    for message in oap_messages():
+        if len(message) < 3000:
+            seed("oap_header", b"\x02\xa0" + message)
+    for message in oap_messages()[:2]:
+        seed("oap_header", b"\0\0" + message)
+
+
+def oap_exchange() -> None:
+    # The first byte: response, trust, configuration, ..., clock and id of the message.
+    for message in oap_messages():
+        if len(message) < 2000:
+            for setup in (0, 8) if len(message) < 1000 else (12,):
+                seed("oap_exchange", bytes([setup]) + message)
+    for exchange in VECTORS["oap"]["exchanges"]:
+        response = bytes.fromhex(exchange["response"])
+        if len(response) < 2000:
+            seed("oap_exchange", bytes([1 if exchange["client_enc_conf"] is None else 5]) + response)
+    for id, flow in FLOWS.items():
+        for side, setups in (("request", (64 | 2, 64 | 2 | 8 | 16)), ("response", (64 | 3, 64 | 7))):
+            frame = frames(flow["pcap"])[flow[side]["frame"] - 1]
+            message = frame[frame.index(bytes.fromhex(id)) :]
+            for setup in setups:
+                seed("oap_exchange", bytes([setup]) + message)
+
+
+def enc_conf() -> None:
+    for case in VECTORS["enc_conf"]:
+        seed("enc_conf", case["text"].encode())
+    seed("enc_conf", b"# comment\n\n kex = X448 \ncipher=aes-256-ctr # why\nkem_mode=client\n")
+
+
+def certificate() -> None:
+    for file in sorted((DATA / "captures" / "09-certs").glob("*.pem")):
+        seed("certificate", NOW + file.read_bytes())
+    for pem in VECTORS["certificates"].values():
+        if len(pem) < 9000:
+            lines = pem.strip().splitlines()[1:-1]
+            seed("certificate", NOW + base64.b64decode("".join(lines)))
+    for case in VECTORS["certificate_name"]:
+        seed("certificate", NOW + base64.b64decode(case["crt_der"]))
+    for case in VECTORS["dhe"]:
+        if case["kex"].startswith(("prime", "secp")):
+            seed("certificate", NOW + bytes.fromhex(case["a_priv_pkcs8"]))
+            seed("certificate", NOW + bytes.fromhex(case["a_pk"]))
+    seed("certificate", NOW + bytes.fromhex("302e020100300506032b657004220420") + b"\x07" * 32)
+    seed("certificate", NOW + bytes.fromhex("302a300506032b6570032100") + b"\x07" * 32)
+
+
+def kex_key() -> None:
+    for case in VECTORS["dhe"]:
+        for field in ("a_priv_pkcs8", "a_pk"):
+            if case.get(field):
+                seed("kex_key", bytes.fromhex(case[field]))
+    for case in VECTORS["kem"]:
+        for field in ("pk", "priv_pkcs8", "priv_raw"):
+            if case.get(field):
+                seed("kex_key", bytes.fromhex(case[field]))
+    for flow in FLOWS.values():
+        private = bytes.fromhex(flow["client_private_pkcs8_der"])
+        seed("kex_key", pem(private))
+
+
+def encrypted_packet() -> None:
+    talk = []
+    for number in range(12):
+        text = b"packet %d" % number
+        # Seal and deliver in both directions, then two late ones and a forged one.
+        talk += [(0, text), (4, b""), (1, text), (5, b"")]
+    late = [(0, b"first"), (0, b"second"), (0, b"third"), (6, b"12"), (4, b""), (12, b"\x01"), (4, b"")]
+    burst = [(0, b"x")] * 40 + [(4, b"")] * 40 + [(8, b"")]
+    for setup in range(14):
+        seed("encrypted_packet", bytes([setup, 0]) + steps(*talk, *late))
+        seed("encrypted_packet", bytes([setup, 1]) + steps(*burst, *late))
+    for case in VECTORS["symmetric"][::3]:
+        packet = bytes.fromhex(case["packet"])
+        seed("encrypted_packet", bytes([4, 1]) + steps((10, packet), (14, packet)))
+    for case in VECTORS["crc32"]:
+        data, wire = bytes.fromhex(case["data"]), bytes.fromhex(case["wire"])
+        seed("encrypted_packet", bytes([4, 1]) + steps((14, data + wire), (0x4E, data)))
+
+
+for write in (
+    control_frame,
+    oping_message,
+    frcp_input,
+    oap_header,
+    oap_exchange,
+    enc_conf,
+    certificate,
+    kex_key,
+    encrypted_packet,
+):
+    write()
