@@ -10,6 +10,10 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
 PY_SOURCES   := $(shell find python/ouroboros -name '*.py' -o -name '*.pyi') pyproject.toml setup.py
 
+# Where 'install-man' puts the manual; DESTDIR goes before it.
+PREFIX ?= /usr/local
+MAN    := $(DESTDIR)$(PREFIX)/share/man
+
 .PHONY: help demo test test-rust test-model test-python lint bench docs fuzz fuzz-smoke clean install-man uninstall-man
 
 help: ## this list
@@ -61,7 +65,6 @@ bench: $(VENV)/.installed $(VENV)/.tools ## this library beside what one would p
 docs: $(VENV)/.installed $(VENV)/.tools ## reference of the Python package, as HTML in build/reference
 	$(BIN)/python docs/reference/build.py
 
-<<<<<<< HEAD
 install-man: ## the manual pages, below PREFIX (/usr/local)
 	for page in docs/man/*.[1-8]; do \
 		install -D -m 644 $$page $(MAN)/man$${page##*.}/$${page##*/} || exit 1; done
@@ -69,17 +72,12 @@ install-man: ## the manual pages, below PREFIX (/usr/local)
 uninstall-man: ## remove them again
 	for page in docs/man/*.[1-8]; do rm -f $(MAN)/man$${page##*.}/$${page##*/}; done
 
-fuzz: ## each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain
-	for target in $$(cd fuzz && ls fuzz_targets | sed 's/\.rs$$//'); do \
-		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; done
-=======
 fuzz: export FUZZ_SECONDS ?= 60
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); stable Rust and a C++ compiler
 	fuzz/run
 
 fuzz-smoke: ## the same for 10 s each, as a check of each change
 	fuzz/run
->>>>>>> origin/main
 
 clean: ## remove what was built
 	rm -rf $(CARGO_TARGET_DIR) $(VENV) build *.egg-info python/*.egg-info
