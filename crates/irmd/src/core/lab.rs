@@ -9,7 +9,7 @@ use o7s::{
     DirHash, Error, ErrorKind, QosSpec, Result,
     control::{
         BindProcess, BindProgram, Body, CreateIpcp, Empty, Failure, FlowAccept, FlowAlloc, FlowEnd,
-        FlowInfo, Hello, IpcpConfig, IpcpType, LayerInfo, NameInfo, RegName, VERSION,
+        FlowInfo, Hello, IpcpConfig, IpcpJoined, IpcpType, LayerInfo, NameInfo, RegName, VERSION,
     },
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Fake {
     pub watched: BTreeSet<i32>,
     pub flows: BTreeSet<u64>,
     pub gone_ends: Vec<(u64, Side)>,
+    pub closed_ends: Vec<(u64, Side)>,
+    pub down_ends: Vec<(u64, Side)>,
     /// Doorbell sides whose descriptors are still held.
     pub bells: BTreeMap<u64, [bool; 2]>,
     pub children: BTreeMap<i32, Vec<Signal>>,
@@ -65,6 +67,14 @@ impl Context for Fake {
         self.send(conn, id, Body::Flow(info))
     }
 
+    fn send_to_ipcp(&mut self, conn: ConnId, id: u64, body: Body, info: &FlowInfo) -> bool {
+        assert!(self.flows.contains(&info.flow_id), "flow without memory");
+        if info.new_bell {
+            assert!(self.bells[&info.bell_id][info.bell_side as usize]);
+        }
+        self.send(conn, id, body)
+    }
+
     fn close(&mut self, conn: ConnId) {
         self.closed.insert(conn);
     }
@@ -88,6 +98,18 @@ impl Context for Fake {
     fn end_gone(&mut self, flow: u64, side: Side) -> bool {
         assert!(self.flows.contains(&flow));
         self.gone_ends.push((flow, side));
+        true
+    }
+
+    fn end_closed(&mut self, flow: u64, side: Side) -> bool {
+        assert!(self.flows.contains(&flow));
+        self.closed_ends.push((flow, side));
+        true
+    }
+
+    fn end_down(&mut self, flow: u64, side: Side) -> bool {
+        assert!(self.flows.contains(&flow));
+        self.down_ends.push((flow, side));
         true
     }
 
@@ -172,6 +194,8 @@ impl Lab {
                 watched: BTreeSet::new(),
                 flows: BTreeSet::new(),
                 gone_ends: Vec::new(),
+                closed_ends: Vec::new(),
+                down_ends: Vec::new(),
                 bells: BTreeMap::new(),
                 children: BTreeMap::new(),
                 started: Vec::new(),
@@ -307,8 +331,17 @@ impl Lab {
         ends
     }
 
-    /// An IPCP in a layer: its pid and channel.
+    /// An IPCP in a layer whose programs share segments: its pid and channel.
     pub(super) fn layer(&mut self, name: &str) -> (i32, ConnId) {
+        self.layer_that(name, true)
+    }
+
+    /// An IPCP in a layer whose flows end in it: its pid and channel.
+    pub(super) fn network(&mut self, name: &str) -> (i32, ConnId) {
+        self.layer_that(name, false)
+    }
+
+    fn layer_that(&mut self, name: &str, shares_segments: bool) -> (i32, ConnId) {
         let manager = self.manager();
         let create = CreateIpcp {
             name: name.to_owned(),
@@ -325,6 +358,7 @@ impl Lab {
                 name: name.to_owned(),
                 dir_hash: DirHash::Sha3_256 as u32,
             },
+            local: None,
         };
         let boot = o7s::control::BootstrapIpcp {
             pid,
@@ -333,7 +367,11 @@ impl Lab {
         let id = self.start(manager, Body::BootstrapIpcp(boot));
         let (call, asked) = self.asked(channel);
         assert_eq!(asked, Body::IpcpBootstrap(config.clone()));
-        self.send(channel, call, Body::Layer(config.layer));
+        let joined = IpcpJoined {
+            layer: config.layer,
+            shares_segments,
+        };
+        self.send(channel, call, Body::IpcpJoined(joined));
         assert!(matches!(self.outcome(manager, id), Ok(Body::Layer(_))));
         self.disconnect(manager);
         (pid, channel)
@@ -394,6 +432,7 @@ impl Lab {
             .values()
             .map(|p: &Process| p.ends.len())
             .sum();
+        let ends = ends + core.ipcp_ends_open();
         let open: usize = core.flows.values().map(Flow::open_ends).sum();
         assert_eq!(ends, open);
         for entry in core.names.entries() {
@@ -451,6 +490,7 @@ pub(super) fn alloc_within(dst: &str, timeout: Option<Duration>) -> Body {
         dst: dst.to_owned(),
         qos: QosSpec::RAW.into(),
         timeout_ns: timeout.map(|timeout| timeout.as_nanos() as u64),
+        kex: String::new(),
     })
 }
 

@@ -2,16 +2,18 @@
 //! outcomes that come back from it (`spec/irm-tools.md` §5.3, §5.4).
 
 use o7s::{
-    Error, ErrorKind, Result,
-    control::{Body, FlowId, FlowReqArr, FlowResponse, Hash, IpcpFlowAlloc},
+    Error, ErrorKind, QosSpec, Result,
+    control::{Body, Failure, FlowId, FlowReqArr, FlowResponse, Hash, IpcpFlowAlloc},
 };
+use o7s_wire::hash::NameHash;
 
 use super::{
-    Context, Core, Side,
+    Context, Core, Role, Side,
     autostart::nobody_bound,
+    flow::Holder,
     ipcp::Call,
     limits,
-    request::{Alloc, Key, Route, Stage},
+    request::{Alloc, Key, Request, Route, Stage, What},
     timer::Timer,
 };
 
@@ -109,15 +111,48 @@ impl Core {
             flow,
             stage: Stage::Asked,
             mpl_ms: 0,
+            max_packet: 0,
         };
         let request = IpcpFlowAlloc {
             flow_id: flow,
             hash: hash.digest(alloc.name.as_bytes()).as_bytes().to_vec(),
             qos: alloc.qos,
             piggyback: Vec::new(),
+            end: None,
         };
         self.layer_allocs.insert(flow, key);
-        self.call_ipcp(cx, ipcp, Body::IpcpFlowAlloc(request), Call::Alloc(key));
+        self.ask_ipcp(cx, key, ipcp, request);
+    }
+
+    /// Asks an IPCP for a flow; unless its layer shares segments, with its end of it.
+    fn ask_ipcp(&mut self, cx: &mut dyn Context, key: Key, ipcp: i32, request: IpcpFlowAlloc) {
+        let flow = request.flow_id;
+        let call = Call::Alloc(key, flow);
+        if self.shares_segments(ipcp) {
+            self.call_ipcp(cx, ipcp, Body::IpcpFlowAlloc(request), call);
+            return;
+        }
+        let Some(asking) = self.requests.get(&key) else {
+            return;
+        };
+        let holders = (Holder::Process(asking.pid), Holder::Ipcp(ipcp));
+        let What::Alloc(Alloc { name, qos, .. }) = &asking.what else {
+            return;
+        };
+        let (name, qos) = (name.clone(), *qos);
+        if let Err(error) = self.make_flow(cx, flow, holders, &name, qos) {
+            tracing::warn!("Cannot make a flow to {name}: {error}");
+            self.answer(cx, key, Err(error));
+            return;
+        }
+        // The other end of the segment is the IPCP's, and it has it from here on.
+        self.set_stage(key, Stage::Accepted);
+        self.call_with_end(cx, (ipcp, call), (flow, Side::B), 0, |end| {
+            Body::IpcpFlowAlloc(IpcpFlowAlloc {
+                end: Some(end),
+                ..request
+            })
+        });
     }
 
     /// No layer reaches the destination.
@@ -178,14 +213,12 @@ impl Core {
     /// A request arrived over a layer.
     pub(super) fn flow_request_arrived(
         &mut self,
+        cx: &mut dyn Context,
         ipcp: i32,
         arrived: &FlowReqArr,
     ) -> Result<FlowId> {
         let Some(flow_id) = arrived.local_flow_id else {
-            return Err(Error::new(
-                ErrorKind::NotSupported,
-                "flows from other machines are not supported by this version",
-            ));
+            return self.enter_arrival(cx, ipcp, arrived);
         };
         let unknown = || {
             Error::new(
@@ -224,17 +257,130 @@ impl Core {
             _ => return Err(unknown()),
         }
         tracing::debug!("Flow request arrived for {name}.");
-        let entry = self.names.get(&name).ok_or_else(unknown)?;
-        let anybody = !entry.programs.is_empty()
-            || entry
-                .processes
-                .iter()
-                .any(|pid| self.processes.contains_key(pid));
-        if !anybody {
+        if !self.has_anybody(&name) {
             self.set_stage(key, Stage::Asked);
             return Err(nobody_bound(&name));
         }
         Ok(FlowId { flow_id })
+    }
+
+    /// Whether somebody is bound to a name who may accept.
+    fn has_anybody(&self, name: &str) -> bool {
+        self.names.get(name).is_some_and(|entry| {
+            let mut bound = entry.processes.iter();
+            !entry.programs.is_empty() || bound.any(|pid| self.processes.contains_key(pid))
+        })
+    }
+
+    /// Enters a request whose asking end is elsewhere: a request of the IPCP, by its flow id.
+    fn enter_arrival(
+        &mut self,
+        cx: &mut dyn Context,
+        ipcp: i32,
+        arrived: &FlowReqArr,
+    ) -> Result<FlowId> {
+        QosSpec::try_from(arrived.qos)?;
+        let name = self.names.by_hash(&arrived.hash).map(str::to_owned);
+        let name = name.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Name,
+                format!(
+                    "no name of this irmd has the hash {}; create the name with 'irm name create' \
+                     and bind a program or process to it",
+                    NameHash::from_bytes(&arrived.hash)
+                ),
+            )
+        })?;
+        tracing::debug!("Flow request arrived for {name} over IPCP {ipcp}.");
+        if !self.has_anybody(&name) {
+            return Err(nobody_bound(&name));
+        }
+        let flow = self.next_flow_id();
+        let what = What::Alloc(Alloc {
+            name,
+            qos: arrived.qos,
+            limit: limits::ALLOC,
+            route: Route::Layer {
+                ipcp,
+                flow,
+                stage: Stage::Queued,
+                mpl_ms: arrived.mpl_ms,
+                max_packet: arrived.max_packet,
+            },
+            arrival: None,
+        });
+        let conn = self.ipcp_conn(ipcp)?;
+        let key = self.defer(cx, conn, flow, what, Some(limits::ALLOC))?;
+        self.layer_allocs.insert(flow, key);
+        Ok(FlowId { flow_id: flow })
+    }
+
+    /// Whether a request came in over a layer, from an asker that is elsewhere.
+    pub(super) fn is_arrival(&self, request: &Request) -> bool {
+        let conn = self.conns.get(&request.conn);
+        conn.is_some_and(|conn| matches!(conn.role, Role::Ipcp { .. }))
+    }
+
+    /// Refuses a request that came in over a layer and was taken out of the tables.
+    pub(super) fn refuse_arrival(
+        &mut self,
+        cx: &mut dyn Context,
+        request: &Request,
+        error: &Error,
+    ) {
+        if let What::Alloc(Alloc {
+            name,
+            route: Route::Layer { ipcp, flow, .. },
+            ..
+        }) = &request.what
+        {
+            tracing::debug!("Flow request for {name} refused: {error}");
+            let response = FlowResponse {
+                flow_id: *flow,
+                refusal: Some(Failure::from(error)),
+                ..FlowResponse::default()
+            };
+            self.call_ipcp(cx, *ipcp, Body::IpcpFlowAllocResp(response), Call::Ignored);
+        }
+    }
+
+    /// A request that came in was accepted: the IPCP gets its end.
+    pub(super) fn arrival_accepted(
+        &mut self,
+        cx: &mut dyn Context,
+        key: Key,
+        response: FlowResponse,
+    ) {
+        let Some(Request {
+            what:
+                What::Alloc(Alloc {
+                    route: Route::Layer { ipcp, .. },
+                    ..
+                }),
+            ..
+        }) = self.take_request(key)
+        else {
+            return;
+        };
+        let (flow, mpl_ms) = (response.flow_id, response.mpl_ms);
+        let call = (ipcp, Call::Accepted(flow));
+        self.call_with_end(cx, call, (flow, Side::A), mpl_ms, |end| {
+            Body::IpcpFlowAllocResp(FlowResponse {
+                end: Some(end),
+                ..response
+            })
+        });
+    }
+
+    /// The IPCP says that a request that came in is over.
+    pub(super) fn arrival_over(&mut self, ipcp: i32, flow: u64) {
+        let Some(key) = self.layer_allocs.get(&flow).copied() else {
+            return;
+        };
+        let request = self.requests.get(&key);
+        if request.is_some_and(|request| request.pid == ipcp && self.is_arrival(request)) {
+            self.take_request(key);
+        }
     }
 
     /// The IPCP knows the flow id of the request that arrived: now it may be accepted.
@@ -251,6 +397,16 @@ impl Core {
         ipcp: i32,
         reply: FlowResponse,
     ) {
+        let end = (reply.flow_id, Side::B);
+        let refused = reply.refusal.as_ref();
+        let refused = refused.map(|failure| Error::from(failure.clone()).kind());
+        self.flow_alloc_ended(cx, ipcp, reply);
+        if let Some(kind) = refused {
+            self.ipcp_refused(cx, ipcp, end, kind);
+        }
+    }
+
+    fn flow_alloc_ended(&mut self, cx: &mut dyn Context, ipcp: i32, reply: FlowResponse) {
         let Some(key) = self.layer_allocs.get(&reply.flow_id).copied() else {
             return;
         };
@@ -278,6 +434,7 @@ impl Core {
             return;
         }
         let flow = reply.flow_id;
+        self.set_max_packet(flow, reply.max_packet);
         // The end belongs to the client from here on.
         self.layer_allocs.remove(&flow);
         if let Some(alloc) = self.alloc_mut(key) {

@@ -69,6 +69,8 @@ pub(super) enum Route {
         flow: u64,
         stage: Stage,
         mpl_ms: u32,
+        /// Longest packet of the layer, bytes; 0 = what the segment can hold.
+        max_packet: u32,
     },
 }
 
@@ -163,6 +165,9 @@ impl Core {
         match answer {
             Ok(body) => {
                 cx.send(request.conn, request.id, body);
+            }
+            Err(error) if self.is_arrival(&request) => {
+                self.refuse_arrival(cx, &request, &error);
             }
             Err(error) => {
                 self.fail(cx, request.conn, request.id, &error);

@@ -93,6 +93,7 @@ pub fn alloc_body(dst: &str, timeout_ns: Option<u64>) -> Body {
         dst: dst.to_owned(),
         qos: QosSpec::RAW.into(),
         timeout_ns,
+        kex: String::new(),
     })
 }
 

@@ -169,6 +169,7 @@ fn what_this_version_lacks_is_refused() {
             dst: "n".to_owned(),
             qos: qos.into(),
             timeout_ns: None,
+            kex: String::new(),
         });
         let error = lab.call(server, alloc).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotSupported);
@@ -180,6 +181,7 @@ fn what_this_version_lacks_is_refused() {
         dst: "n".to_owned(),
         qos: absurd,
         timeout_ns: None,
+        kex: String::new(),
     });
     assert_eq!(
         lab.call(server, alloc).unwrap_err().kind(),

@@ -5,4 +5,5 @@ mod autostart;
 mod flows;
 mod layers;
 mod names;
+mod network;
 mod processes;
