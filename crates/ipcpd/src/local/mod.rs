@@ -1,54 +1,89 @@
 //! IPCPs of type local: a layer within one machine (`spec/shims.md` §7).
 //!
-//! Packets never pass through: both ends of a flow share its segment. What is left is the directory
-//! and the passing of flow requests and answers between the daemon and itself.
+//! As a rule packets never pass through: both ends of a flow share its segment. What is left is the
+//! directory and the passing of flow requests and answers between the daemon and itself
+//! ([`requests`]). With an impairment in its configuration the layer lets flows pass through this
+//! process ([`through`]), which loses, delays and damages packets as it is told ([`direction`]).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+pub mod direction;
+pub mod path;
+pub mod requests;
+pub mod through;
+
+use std::collections::BTreeSet;
 
 use o7s::{
     Error, ErrorKind, Result,
-    control::{Failure, FlowEnd, FlowReqArr, FlowResponse, IpcpConfig, IpcpFlowAlloc, IpcpType},
+    control::{Failure, FlowResponse, Impairment, IpcpConfig, IpcpType},
 };
+use o7s_ring::{DEFAULT_CAPACITY, max_message};
 use o7s_wire::hash::NameHash;
+use tokio::sync::mpsc::UnboundedSender;
 
-use crate::framework::{Directory, FlowAllocator, Ipcp, Output};
+use crate::{
+    data::Event,
+    framework::{Directory, FlowAllocator, Ipcp},
+};
+use requests::Requests;
+use through::Through;
 
 /// Maximum packet lifetime of the layer, ms.
 pub const MPL_MS: u32 = 100;
 
+/// Longest delay and jitter, µs.
+pub const DELAY_MAX_US: u32 = 60_000_000;
+/// One in probabilities.
+const MILLION: u32 = 1_000_000;
+
 /// An IPCP of type local.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Local {
     names: Names,
-    flows: Requests,
+    flows: Flows,
+    events: UnboundedSender<Event>,
+}
+
+/// How the ends of a flow meet.
+#[derive(Debug)]
+enum Flows {
+    /// In one segment.
+    Shared(Requests),
+    /// In this process.
+    Through(Through),
+}
+
+impl Local {
+    /// An IPCP whose data path, if it gets one, tells what happens by `events`.
+    #[must_use]
+    pub fn new(events: UnboundedSender<Event>) -> Self {
+        Self {
+            names: Names::default(),
+            flows: Flows::Shared(Requests::default()),
+            events,
+        }
+    }
 }
 
 /// The registered names.
 #[derive(Debug, Default)]
 pub struct Names(BTreeSet<NameHash>);
 
-/// Flow requests under way, by the flow id of the requesting end, which is that of the other end
-/// too.
-#[derive(Debug, Default)]
-pub struct Requests {
-    by_flow: BTreeMap<u64, Stage>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The daemon was told of the request.
-    Told,
-    /// The daemon took it in; the answer of the program is awaited.
-    Waiting,
-}
-
 impl Ipcp for Local {
     fn ipcp_type(&self) -> IpcpType {
         IpcpType::Local
     }
 
-    fn bootstrap(&mut self, _config: &IpcpConfig) -> Result<()> {
+    fn bootstrap(&mut self, config: &IpcpConfig) -> Result<()> {
+        if let Some(impairment) = config.local {
+            check(&impairment)?;
+            tracing::info!("Flows pass through this process: {impairment:?}.");
+            self.flows = Flows::Through(Through::start(impairment, self.events.clone())?);
+        }
         Ok(())
+    }
+
+    fn shares_segments(&self) -> bool {
+        matches!(self.flows, Flows::Shared(_))
     }
 
     fn directory(&mut self) -> Option<&mut dyn Directory> {
@@ -56,7 +91,10 @@ impl Ipcp for Local {
     }
 
     fn flows(&mut self) -> Option<&mut dyn FlowAllocator> {
-        Some(&mut self.flows)
+        Some(match &mut self.flows {
+            Flows::Shared(flows) => flows,
+            Flows::Through(flows) => flows,
+        })
     }
 }
 
@@ -82,73 +120,32 @@ impl Directory for Names {
     }
 }
 
-impl FlowAllocator for Requests {
-    fn alloc(&mut self, request: IpcpFlowAlloc, out: &mut VecDeque<Output>) -> Result<()> {
-        if self.by_flow.contains_key(&request.flow_id) {
+/// Refuses values out of their range.
+fn check(impairment: &Impairment) -> Result<()> {
+    let longest = u32::try_from(max_message(DEFAULT_CAPACITY)).unwrap_or(u32::MAX);
+    for (what, value, limit, unit) in [
+        ("loss", impairment.loss, MILLION, "millionths"),
+        ("reorder", impairment.reorder, MILLION, "millionths"),
+        ("duplicate", impairment.duplicate, MILLION, "millionths"),
+        ("corrupt", impairment.corrupt, MILLION, "millionths"),
+        ("delay", impairment.delay_us, DELAY_MAX_US, "µs"),
+        ("jitter", impairment.jitter_us, DELAY_MAX_US, "µs"),
+        ("mtu", impairment.mtu, longest, "bytes"),
+    ] {
+        if value > limit {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("flow {} is being allocated already", request.flow_id),
+                format!("{what} is {value} {unit}; it must be 0 to {limit}"),
             ));
         }
-        self.by_flow.insert(request.flow_id, Stage::Told);
-        out.push_back(Output::Request(
-            request.flow_id,
-            FlowReqArr {
-                hash: request.hash,
-                qos: request.qos,
-                mpl_ms: MPL_MS,
-                piggyback: request.piggyback,
-                local_flow_id: Some(request.flow_id),
-            },
-        ));
-        Ok(())
     }
-
-    fn request_answered(&mut self, number: u64, answer: Result<u64>, out: &mut VecDeque<Output>) {
-        match (answer, self.by_flow.get_mut(&number)) {
-            (Ok(_), Some(stage)) => *stage = Stage::Waiting,
-            (Err(error), Some(_)) => {
-                self.by_flow.remove(&number);
-                out.push_back(Output::Reply(refusal(number, Failure::from(&error))));
-            }
-            (_, None) => {}
-        }
-    }
-
-    fn respond(&mut self, response: FlowResponse, out: &mut VecDeque<Output>) -> Result<()> {
-        match self.by_flow.get(&response.flow_id) {
-            Some(Stage::Waiting) => {}
-            Some(Stage::Told) | None => {
-                return Err(Error::new(
-                    ErrorKind::NotAllocated,
-                    format!("no flow request {} waits for an answer", response.flow_id),
-                ));
-            }
-        }
-        self.by_flow.remove(&response.flow_id);
-        out.push_back(Output::Reply(FlowResponse {
-            mpl_ms: MPL_MS,
-            ..response
-        }));
-        Ok(())
-    }
-
-    fn dealloc(&mut self, end: FlowEnd, out: &mut VecDeque<Output>) -> Result<()> {
-        // An allocated flow has no state here; one under way ends.
-        if self.by_flow.remove(&end.flow_id).is_some() {
-            let error = Error::new(ErrorKind::FlowDown, "the flow was deallocated");
-            let failure = Failure::from(&error);
-            out.push_back(Output::Reply(refusal(end.flow_id, failure)));
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn refusal(flow_id: u64, failure: Failure) -> FlowResponse {
     FlowResponse {
         flow_id,
         refusal: Some(failure),
-        mpl_ms: 0,
-        piggyback: Vec::new(),
+        ..FlowResponse::default()
     }
 }
