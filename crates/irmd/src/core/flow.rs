@@ -114,8 +114,17 @@ impl Core {
                 ),
             ));
         }
-        let Holder::Process(pid) = holder else {
-            return Ok(());
+        let pid = match holder {
+            Holder::Process(pid) => pid,
+            // It may have died while a request still names it.
+            Holder::Ipcp(pid) => {
+                return self.ipcp_conn(pid).map(drop).map_err(|_| {
+                    Error::new(
+                        ErrorKind::Ipcp,
+                        format!("IPCP {pid} is gone; 'irm ipcp list' shows those there are"),
+                    )
+                });
+            }
         };
         let Some(process) = self.processes.get(&pid) else {
             return Ok(());

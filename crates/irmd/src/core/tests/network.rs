@@ -397,3 +397,23 @@ fn nobody_gives_back_the_end_of_another() {
     assert!(lab.fake.closed_ends.is_empty());
     assert_eq!(lab.core.flows.len(), 1);
 }
+
+#[test]
+fn a_layer_that_said_yes_and_died_gets_no_flow() {
+    let mut lab = Lab::new();
+    let (_, slow) = lab.network("slow");
+    let (pid, quick) = lab.network("quick");
+    let client = lab.process(11, "c");
+    let alloc = lab.start(client, alloc_body("far"));
+    let (first, _) = lab.asked(slow);
+    let (second, _) = lab.asked(quick);
+    lab.done(quick, second);
+    lab.child_exited(pid);
+    lab.disconnect(quick);
+    // Its word still stands when the one before it says no.
+    lab.refuse(slow, first, ErrorKind::Name);
+    assert_eq!(lab.failure(client, alloc), ErrorKind::Ipcp);
+    lab.assert_consistent();
+    lab.disconnect(client);
+    lab.assert_empty();
+}
