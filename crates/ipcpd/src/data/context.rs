@@ -70,6 +70,8 @@ pub struct Context {
     by_end: HashMap<(u64, u32), Token>,
     /// Ends to look at without being rung.
     pub(super) active: Vec<Token>,
+    /// Ends that the path may have changed.
+    touched: Vec<Token>,
     timers: BTreeSet<(Instant, Token)>,
     bells: BTreeMap<u64, HeardBell>,
     events: UnboundedSender<Event>,
@@ -96,6 +98,7 @@ impl Context {
             free: Vec::new(),
             by_end: HashMap::new(),
             active: Vec::new(),
+            touched: Vec::new(),
             timers: BTreeSet::new(),
             bells: BTreeMap::new(),
             events,
@@ -191,11 +194,13 @@ impl Context {
     /// An end.
     pub fn end(&mut self, token: Token) -> Option<&mut End> {
         let entry = self.entries.get_mut(token.0)?.as_mut()?;
+        self.touched.push(token);
         Some(&mut entry.end)
     }
 
     /// Two ends at once, if both are there and not the same.
     pub fn pair(&mut self, one: Token, other: Token) -> Option<(&mut End, &mut End)> {
+        self.touched.extend([one, other]);
         let [one, other] = self.entries.get_disjoint_mut([one.0, other.0]).ok()?;
         Some((&mut one.as_mut()?.end, &mut other.as_mut()?.end))
     }
@@ -275,6 +280,19 @@ impl Context {
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// After each call of the path: an end that was left to its doorbell, and waits for more now
+    /// than it was asked for, is looked at again.
+    pub(super) fn settle(&mut self) {
+        while let Some(token) = self.touched.pop() {
+            if let Some(Some(entry)) = self.entries.get_mut(token.0)
+                && !entry.active
+                && entry.end.wants_more()
+            {
+                self.activate(token);
+            }
+        }
     }
 
     /// What came of polling an active end; one that was idle for long is left to its doorbell.

@@ -33,6 +33,8 @@ pub struct End {
     paused: bool,
     /// A packet of this length waits for room.
     wants_room: Option<usize>,
+    /// What the doorbell was asked for last: packets, and room for one of this length.
+    asked: (bool, Option<usize>),
     /// The path knows that the program's end is over.
     over_seen: bool,
     failed: bool,
@@ -75,6 +77,7 @@ impl End {
             slot: info.bell_slot,
             paused: false,
             wants_room: None,
+            asked: (false, None),
             over_seen: false,
             failed: false,
         })
@@ -113,6 +116,12 @@ impl End {
         (self.bell_id, &self.bell, self.slot)
     }
 
+    /// Whether it waits for more than what its doorbell was asked for.
+    pub(super) fn wants_more(&self) -> bool {
+        let (packets, room) = self.asked;
+        (!self.paused && !packets) || (self.wants_room.is_some() && self.wants_room != room)
+    }
+
     /// Whether a look is worth it.
     pub(super) fn is_ready(&self) -> bool {
         (!self.paused && self.reader.readable())
@@ -124,7 +133,8 @@ impl End {
 
     /// Asks for the doorbell at the next thing to do; true, and no ring, if it is there already.
     #[must_use]
-    pub(super) fn arm(&self) -> bool {
+    pub(super) fn arm(&mut self) -> bool {
+        self.asked = (!self.paused, self.wants_room);
         let read = !self.paused && self.reader.arm_bell(|| self.is_ready());
         let room = self.wants_room.is_some() && self.writer.arm_bell(|| self.is_ready());
         read || room || self.is_ready()

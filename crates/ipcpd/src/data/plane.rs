@@ -130,9 +130,11 @@ impl<P: DataPath> Plane<P> {
         for source in std::mem::take(&mut self.cx.sources) {
             busy |= self.path.readable(&mut self.cx, source) == Progress::Some;
         }
+        self.cx.settle();
         let mut at = 0;
         while let Some(token) = self.cx.active.get(at).copied() {
             let worth = self.path.poll(&mut self.cx, token) == Progress::Some;
+            self.cx.settle();
             busy |= worth;
             self.cx.polled(token, worth);
             // Unless the end left the list, the next one is behind it.
