@@ -72,6 +72,7 @@ fn node() -> Result<Daemon, Box<dyn std::error::Error>> {
         &IpcpConfig {
             ipcp_type: IpcpType::Local.into(),
             layer,
+            ..IpcpConfig::default()
         },
     )?;
     irm.create_name(&NameInfo {

@@ -94,6 +94,7 @@ fn a_local_layer_from_creation_to_destruction() {
                     name: "home".to_owned(),
                     dir_hash: 1,
                 },
+                local: None,
             },
         };
         let layer = irm.bootstrap_ipcp(pid, &boot.config).unwrap();

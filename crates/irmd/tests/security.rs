@@ -61,6 +61,7 @@ impl Setup {
             let config = IpcpConfig {
                 ipcp_type: IpcpType::Local.into(),
                 layer,
+                local: None,
             };
             irm.bootstrap_ipcp(pid, &config).unwrap();
             irm.reg_name(NAME, pid).unwrap();

@@ -88,6 +88,7 @@ impl Irm {
                 // Hash numbers are those of `irm ipcp bootstrap hash`; 1 = SHA3-256.
                 dir_hash: 1,
             },
+            ..IpcpConfig::default()
         };
         self.call(py, |irm| irm.bootstrap_ipcp(pid, &config).map(drop))
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use o7s::{
     DirHash, QosSpec,
+    control::Impairment,
     irm::{Balance, DT_COMP, IpcpConfig, IpcpType, LayerInfo, MGMT_COMP},
 };
 
@@ -14,6 +15,18 @@ pub const HASHES: &[&str] = &["SHA3_224", "SHA3_256", "SHA3_384", "SHA3_512"];
 
 /// Names of the QoS cubes (`spec/irm-tools.md` §12.1).
 pub const QOS_NAMES: &[&str] = &["raw", "best", "video", "voice", "data"];
+
+/// Options that let the flows of a local layer pass through its IPCP.
+pub const IMPAIRMENTS: &[&str] = &[
+    "loss",
+    "delay",
+    "jitter",
+    "reorder",
+    "duplicate",
+    "corrupt",
+    "mtu",
+    "seed",
+];
 
 /// Number of MD5 in layer configurations: the directory hash of UDP layers (§3.1).
 pub const MD5: u32 = 5;
@@ -242,6 +255,8 @@ pub struct LayerOptions {
     pub ls_t_recalc: Option<u32>,
     /// Unicast: congestion avoidance.
     pub congestion: Option<&'static str>,
+    /// Local: what the layer does to packets, if they pass through its IPCP.
+    pub impairment: Option<Impairment>,
     /// The type-dependent options that were given, as their keywords.
     pub given: Vec<&'static str>,
 }
@@ -297,6 +312,7 @@ impl Bootstrap {
                 name: self.layer.clone(),
                 dir_hash,
             },
+            local: options.impairment.filter(|_| ipcp_type == IpcpType::Local),
         })
     }
 
@@ -317,6 +333,7 @@ fn has_option(ipcp_type: IpcpType, word: &str) -> bool {
         "ip" | "dns" | "port" => udp,
         "device" => matches!(ipcp_type, IpcpType::EthDix | IpcpType::EthLlc),
         "ethertype" => ipcp_type == IpcpType::EthDix,
+        word if IMPAIRMENTS.contains(&word) => ipcp_type == IpcpType::Local,
         _ => ipcp_type == IpcpType::Unicast,
     }
 }
