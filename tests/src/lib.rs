@@ -10,6 +10,7 @@ use std::{
 
 use o7s::{
     Flow, Node, QosSpec, RuntimeDir,
+    control::Impairment,
     irm::{IpcpConfig, IpcpType, Irm, Status},
 };
 use o7s_irmd::embedded::{Builder, Daemon};
@@ -56,7 +57,28 @@ impl TestNode {
         Self::set_up(Daemon::builder(program("irmd")).dir(dir.path()))
     }
 
+    /// Starts a daemon that connects nobody directly, and bootstraps the layer so that flows pass
+    /// through its IPCP.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn start_impaired(impairment: Impairment) -> Self {
+        let builder = Daemon::builder(program("irmd")).arg("--no-direct");
+        Self::set_up_with(builder, Some(impairment))
+    }
+
+    /// Pid of the local IPCP.
+    #[must_use]
+    pub fn ipcp(&self) -> i32 {
+        self.local
+    }
+
     fn set_up(builder: Builder) -> Self {
+        Self::set_up_with(builder, None)
+    }
+
+    fn set_up_with(builder: Builder, impairment: Option<Impairment>) -> Self {
         let daemon = builder
             .arg("--log-level")
             .arg("warn")
@@ -67,7 +89,11 @@ impl TestNode {
         let local = irm
             .create_ipcp("local", IpcpType::Local)
             .expect("a local IPCP starts");
-        irm.bootstrap_ipcp(local, &IpcpConfig::new(IpcpType::Local, "local"))
+        let config = IpcpConfig {
+            local: impairment,
+            ..IpcpConfig::new(IpcpType::Local, "local")
+        };
+        irm.bootstrap_ipcp(local, &config)
             .expect("the layer is bootstrapped");
         Self {
             daemon: Some(daemon),

@@ -15,15 +15,22 @@ use tokio::{
     io::Interest,
     net::UnixStream,
     signal::unix::{SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-use crate::framework::{Ipcp, Process};
+use crate::{
+    data::Event,
+    framework::{Ipcp, Process},
+};
 
-/// Runs an IPCP until the daemon is gone or asks it to end.
+/// Runs the IPCP that `make` makes until the daemon is gone or asks it to end. Its data path tells
+/// what happens by the sender that `make` gets.
 ///
 /// # Errors
-/// The channel is no socket, or the event loop cannot be set up.
-pub fn run<I: Ipcp>(process: Process<I>) -> Result<()> {
+/// The channel is no socket, the event loop cannot be set up, or the data path failed.
+pub fn run<I: Ipcp>(make: impl FnOnce(UnboundedSender<Event>) -> I) -> Result<()> {
+    let (sender, events) = unbounded_channel();
+    let process = Process::new(make(sender));
     let failed = |error: io::Error| Error::system("use the control channel", &error);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -39,10 +46,16 @@ pub fn run<I: Ipcp>(process: Process<I>) -> Result<()> {
         )
     })?;
     channel.set_nonblocking(true).map_err(failed)?;
-    runtime.block_on(serve(process, channel)).map_err(failed)
+    runtime
+        .block_on(serve(process, channel, events))
+        .map_err(failed)
 }
 
-async fn serve<I: Ipcp>(mut process: Process<I>, channel: StdUnixStream) -> io::Result<()> {
+async fn serve<I: Ipcp>(
+    mut process: Process<I>,
+    channel: StdUnixStream,
+    mut events: UnboundedReceiver<Event>,
+) -> io::Result<()> {
     let stream = UnixStream::from_std(channel)?;
     let mut terminate = signal(SignalKind::terminate())?;
     // From a terminal these reach the daemon too, which then ends its IPCPs in order.
@@ -70,6 +83,11 @@ async fn serve<I: Ipcp>(mut process: Process<I>, channel: StdUnixStream) -> io::
                     Err(error) => return gone(&error),
                 }
             }
+            Some(event) = events.recv() => {
+                if let Some(body) = process.event(event).map_err(io::Error::other)? {
+                    out.extend(encode(&envelope(0, body)));
+                }
+            }
             ready = stream.readable() => {
                 ready?;
                 match stream.try_io(Interest::READABLE, || receive(&stream, &mut decoder)) {
@@ -78,9 +96,9 @@ async fn serve<I: Ipcp>(mut process: Process<I>, channel: StdUnixStream) -> io::
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     Err(error) => return gone(&error),
                 }
-                while let Some((envelope, _)) = decoder.next_envelope().map_err(io::Error::other)? {
+                while let Some((envelope, fds)) = decoder.next_envelope().map_err(io::Error::other)? {
                     if let Some(body) = envelope.body {
-                        for (id, body) in process.message(envelope.id, body) {
+                        for (id, body) in process.message(envelope.id, body, fds) {
                             out.extend(encode(&self::envelope(id, body)));
                         }
                     }

@@ -1,9 +1,11 @@
 //! The IPC processes: one framework, one module per type.
 //!
 //! [`framework`] is an IPCP as a state machine without I/O around an [`framework::Ipcp`];
-//! [`channel`] runs it on the control channel to the daemon.
+//! [`channel`] runs it on the control channel to the daemon. [`data`] is the thread that carries
+//! packets, for types whose flows pass through.
 
 pub mod channel;
 pub mod cli;
+pub mod data;
 pub mod framework;
 pub mod local;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use o7s::control::IpcpType;
-use o7s_ipcpd::{channel, cli::Args, framework::Process, local::Local};
+use o7s_ipcpd::{channel, cli::Args, local::Local};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> o7s::Result<()> {
     match args.ipcp_type {
-        IpcpType::Local => channel::run(Process::new(Local::default())),
+        IpcpType::Local => channel::run(Local::new),
         other => Err(o7s::Error::new(
             o7s::ErrorKind::NotSupported,
             format!(

@@ -7,7 +7,8 @@ use std::{
 };
 
 use o7s::control::{
-    Body, Decoder, Envelope, HelloOk, IpcpConfig, IpcpType, LayerInfo, REQUEST_MAX, VERSION, encode,
+    Body, Decoder, Envelope, HelloOk, IpcpConfig, IpcpJoined, IpcpType, LayerInfo, REQUEST_MAX,
+    VERSION, encode,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -61,7 +62,11 @@ fn greets_works_and_ends_with_its_channel() {
     };
     send(&mut stream, 5, Body::IpcpBootstrap(config.clone()));
     let answer = next(&mut stream, &mut decoder);
-    assert_eq!(answer, (5, Body::Layer(config.layer)));
+    let joined = IpcpJoined {
+        layer: config.layer,
+        shares_segments: true,
+    };
+    assert_eq!(answer, (5, Body::IpcpJoined(joined)));
     drop(stream);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

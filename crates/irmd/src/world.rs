@@ -19,7 +19,9 @@ use o7s::{
     control::{Body, Envelope, FlowInfo, IpcpType},
 };
 use o7s_log::Logging;
-use o7s_ring::{BellParts, DEFAULT_CAPACITY, OpenError, Segment, Side as RingSide, Warden};
+use o7s_ring::{
+    BellParts, BellsArmed, DEFAULT_CAPACITY, OpenError, Segment, Side as RingSide, Warden,
+};
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal as UnixSignal, kill_process, pidfd_open, prlimit,
 };
@@ -95,6 +97,52 @@ impl World {
         let link = Rc::new(Link::new(stream));
         self.links.insert(id, link.clone());
         (id, link)
+    }
+
+    /// Sends a message with the descriptors of one end of a flow. `end`: the end, if it is to be
+    /// known whether it arrived.
+    fn send_with_end(
+        &mut self,
+        conn: ConnId,
+        id: u64,
+        body: Body,
+        info: &FlowInfo,
+        end: Option<(u64, Side)>,
+    ) -> bool {
+        let (Some(link), Some(flow)) = (self.links.get(&conn), self.flows.get_mut(&info.flow_id))
+        else {
+            return false;
+        };
+        let mut fds: Vec<Rc<OwnedFd>> = flow.fd.iter().cloned().collect();
+        if info.new_bell {
+            let bell = self.bells.get(&info.bell_id);
+            let parts = bell.and_then(|bell| bell[info.bell_side as usize].as_ref());
+            fds.extend(parts.into_iter().flatten().cloned());
+        }
+        let sent = link.send(Self::envelope(id, body), fds, end);
+        if sent {
+            flow.sent[info.side as usize & 1] = true;
+            if flow.sent == [true, true] {
+                flow.fd = None;
+            }
+        }
+        sent
+    }
+
+    fn mark(
+        &self,
+        flow: u64,
+        side: Side,
+        mark: impl FnOnce(&Warden, RingSide) -> BellsArmed,
+    ) -> bool {
+        let Some(memory) = self.flows.get(&flow) else {
+            return false;
+        };
+        let armed = mark(&memory.warden, ring_side(side));
+        match side.other() {
+            Side::A => armed.a,
+            Side::B => armed.b,
+        }
     }
 
     fn envelope(id: u64, body: Body) -> Envelope {
@@ -175,26 +223,13 @@ impl Context for World {
     }
 
     fn send_flow(&mut self, conn: ConnId, id: u64, info: FlowInfo) -> bool {
-        let (Some(link), Some(flow)) = (self.links.get(&conn), self.flows.get_mut(&info.flow_id))
-        else {
-            return false;
-        };
         let side = if info.side == 0 { Side::A } else { Side::B };
         let end = (info.flow_id, side);
-        let mut fds: Vec<Rc<OwnedFd>> = flow.fd.iter().cloned().collect();
-        if info.new_bell {
-            let bell = self.bells.get(&info.bell_id);
-            let parts = bell.and_then(|bell| bell[info.bell_side as usize].as_ref());
-            fds.extend(parts.into_iter().flatten().cloned());
-        }
-        let sent = link.send(Self::envelope(id, Body::Flow(info)), fds, Some(end));
-        if sent {
-            flow.sent[side as usize] = true;
-            if flow.sent == [true, true] {
-                flow.fd = None;
-            }
-        }
-        sent
+        self.send_with_end(conn, id, Body::Flow(info.clone()), &info, Some(end))
+    }
+
+    fn send_to_ipcp(&mut self, conn: ConnId, id: u64, body: Body, info: &FlowInfo) -> bool {
+        self.send_with_end(conn, id, body, info, None)
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -276,14 +311,15 @@ impl Context for World {
     }
 
     fn end_gone(&mut self, flow: u64, side: Side) -> bool {
-        let Some(memory) = self.flows.get(&flow) else {
-            return false;
-        };
-        let armed = memory.warden.mark_peer_gone(ring_side(side));
-        match side.other() {
-            Side::A => armed.a,
-            Side::B => armed.b,
-        }
+        self.mark(flow, side, Warden::mark_peer_gone)
+    }
+
+    fn end_closed(&mut self, flow: u64, side: Side) -> bool {
+        self.mark(flow, side, Warden::mark_closed)
+    }
+
+    fn end_down(&mut self, flow: u64, side: Side) -> bool {
+        self.mark(flow, side, Warden::mark_down)
     }
 
     fn drop_flow(&mut self, flow: u64) {

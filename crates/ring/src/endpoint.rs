@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Corrupt, OpenError, RingError, SendError};
 use crate::layout::{CLOSED, GONE, REFUSES, Side};
-use crate::ring::{Consumer, Producer};
+use crate::ring::{Consumer, Producer, Record};
 use crate::segment::{SegmentMap, SharedRing};
 use crate::state::{Local, State};
 use crate::sync::Ordering;
@@ -118,6 +118,55 @@ impl Sender {
         (sent, failed)
     }
 
+    /// Sends the packet or keepalive that was peeked at in `from`, which keeps it, unpublished: the
+    /// peer learns of it with [`flush`](Self::flush). One copy, from ring to ring.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    #[inline]
+    pub fn try_forward(&mut self, from: &Receiver) -> Result<(), SendError> {
+        self.check()?;
+        let pushed = self.ring.push_from(&from.ring);
+        if let Err(SendError::Corrupt(corrupt)) = pushed {
+            self.local.set_corrupt(corrupt);
+        }
+        if pushed.is_ok() && self.ring.publish_due() {
+            self.publish();
+        }
+        pushed
+    }
+
+    /// [`try_send`](Self::try_send) without publishing; an empty packet becomes a keepalive.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    #[inline]
+    pub fn try_stage(&mut self, packet: &[u8]) -> Result<(), SendError> {
+        self.check()?;
+        let pushed = if packet.is_empty() {
+            self.ring.push_keepalive()
+        } else {
+            self.ring.push(packet)
+        };
+        if let Err(SendError::Corrupt(corrupt)) = pushed {
+            self.local.set_corrupt(corrupt);
+        }
+        if pushed.is_ok() && self.ring.publish_due() {
+            self.publish();
+        }
+        pushed
+    }
+
+    /// Publishes what was forwarded or staged, and wakes the peer once for all of it.
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.ring.unpublished() {
+            self.publish();
+        }
+    }
+
     /// Sends a sign of life, which the receiver counts and does not deliver.
     ///
     /// # Errors
@@ -227,6 +276,49 @@ impl Receiver {
             }
             Err(corrupt) => Err(self.fail(corrupt)),
         }
+    }
+
+    /// The next packet or keepalive, if there is one: for those who carry both on in their order.
+    ///
+    /// # Errors
+    ///
+    /// The flow is corrupt.
+    #[inline]
+    pub fn peek_record(&mut self) -> Result<Option<Record>, RingError> {
+        self.local.check()?;
+        match self.ring.peek_record() {
+            Ok(Some(record)) => Ok(Some(record)),
+            Ok(None) => {
+                self.flush();
+                Ok(None)
+            }
+            Err(corrupt) => Err(self.fail(corrupt)),
+        }
+    }
+
+    /// Consumes what was peeked at; the peer gets its space back with [`flush`](Self::flush), or
+    /// when it is a good part of the ring.
+    #[inline]
+    pub fn consume_staged(&mut self) {
+        self.ring.consume();
+        if self.ring.publish_due() {
+            self.publish();
+        }
+    }
+
+    /// Gives the space of all that was consumed back to the peer, and wakes it once.
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.ring.unpublished() {
+            self.publish();
+        }
+    }
+
+    /// Appends the packet that was peeked at to `buf`; returns its length.
+    pub fn append_to(&self, buf: &mut Vec<u8>) -> usize {
+        let len = self.ring.remaining(0, usize::MAX);
+        self.packet(len).append_to(buf);
+        len
     }
 
     /// Copies bytes out of the packet that was peeked at, beginning at its byte `offset`; returns

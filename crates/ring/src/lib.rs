@@ -58,6 +58,7 @@ mod state;
 
 pub use error::{Corrupt, Corruption, OpenError, RingError, SendError};
 pub use layout::{DEFAULT_CAPACITY, MAX_CAPACITY, MIN_CAPACITY, Side, max_message};
+pub use ring::Record;
 pub use wait::WaitOutcome;
 
 #[cfg(not(loom))]

@@ -248,9 +248,35 @@ impl<M: Memory> Producer<M> {
         Ok(())
     }
 
+    /// Writes the packet that was peeked at in `from`, unpublished: one copy from ring to ring. A
+    /// keepalive stays one. Nothing peeked at, nothing written.
+    #[inline]
+    pub fn push_from<N: Memory>(&mut self, from: &Consumer<N>) -> Result<(), SendError> {
+        let Some(current) = from.current else {
+            return Ok(());
+        };
+        if current.keepalive {
+            return self.push_keepalive();
+        }
+        let len = current.len as usize;
+        let offset = self.reserve(len, Kind::Data)?;
+        // SAFETY: `reserve` gave room for the packet's length at this offset of our ring, which
+        // is writable memory and not the other ring; whatever a peer writes there meanwhile is
+        // what it gets.
+        unsafe { from.copy_out_raw(0, self.memory.pointer(offset).cast_mut(), len) };
+        self.packets += 1;
+        Ok(())
+    }
+
     /// Writes a keepalive, unpublished.
     pub fn push_keepalive(&mut self) -> Result<(), SendError> {
         self.reserve(0, Kind::Keepalive).map(drop)
+    }
+
+    /// True if the reader does not know yet of all that was written.
+    #[inline]
+    pub fn unpublished(&self) -> bool {
+        self.tail != self.published
     }
 
     /// True if so much was written without being published that the reader should get to work.
@@ -371,6 +397,15 @@ impl<M: Memory> Producer<M> {
     }
 }
 
+/// What [`Consumer::peek_record`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// A packet of so many bytes.
+    Data(usize),
+    /// A sign of life.
+    Keepalive,
+}
+
 /// The packet at the head of the ring.
 #[derive(Debug, Clone, Copy)]
 struct Current {
@@ -378,6 +413,8 @@ struct Current {
     offset: u32,
     /// The length of its payload.
     len: u32,
+    /// It is a keepalive, which only [`Consumer::peek_record`] stops at.
+    keepalive: bool,
 }
 
 /// The reading end of a ring.
@@ -457,8 +494,35 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     pub fn peek(&mut self) -> Result<Option<usize>, Corrupt> {
         if let Some(current) = self.current {
-            return Ok(Some(current.len as usize));
+            if !current.keepalive {
+                return Ok(Some(current.len as usize));
+            }
+            self.consume();
         }
+        Ok(self.find::<false>()?.map(|current| current.len as usize))
+    }
+
+    /// The next packet or keepalive, if there is one.
+    ///
+    /// Skips pads; publish as after [`peek`](Self::peek).
+    #[inline]
+    pub fn peek_record(&mut self) -> Result<Option<Record>, Corrupt> {
+        let current = match self.current {
+            Some(current) => Some(current),
+            None => self.find::<true>()?,
+        };
+        Ok(current.map(|current| {
+            if current.keepalive {
+                Record::Keepalive
+            } else {
+                Record::Data(current.len as usize)
+            }
+        }))
+    }
+
+    /// Goes on to the next record that is to be stopped at.
+    #[inline]
+    fn find<const KEEPALIVES: bool>(&mut self) -> Result<Option<Current>, Corrupt> {
         // Each turn goes on by at least a header within what was written; a writer that goes on
         // writing records without data cannot keep us longer than two refreshes.
         let mut refreshes = 0;
@@ -486,8 +550,9 @@ impl<M: Memory> Consumer<M> {
                 self.current = Some(Current {
                     offset: offset + HEADER_LEN,
                     len,
+                    keepalive: false,
                 });
-                return Ok(Some(len as usize));
+                return Ok(self.current);
             }
             if kind == Kind::Pad as u32 {
                 if size != left {
@@ -496,6 +561,14 @@ impl<M: Memory> Consumer<M> {
             } else if kind == Kind::Keepalive as u32 {
                 if len != 0 {
                     return Err(self.fail(Corruption::RecordLength));
+                }
+                if KEEPALIVES {
+                    self.current = Some(Current {
+                        offset: offset + HEADER_LEN,
+                        len,
+                        keepalive: true,
+                    });
+                    return Ok(self.current);
                 }
                 self.keepalives += 1;
             } else {
@@ -554,7 +627,11 @@ impl<M: Memory> Consumer<M> {
     pub fn consume(&mut self) {
         if let Some(current) = self.current.take() {
             self.head += record_len(current.len);
-            self.packets += 1;
+            if current.keepalive {
+                self.keepalives += 1;
+            } else {
+                self.packets += 1;
+            }
         }
     }
 

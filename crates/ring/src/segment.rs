@@ -331,6 +331,16 @@ impl Warden {
         self.mark(side, CLOSED)
     }
 
+    /// Sets the flow down at `side`, whose process is dead, and wakes whoever waits on the flow.
+    pub fn mark_down(&self, side: Side) -> BellsArmed {
+        let state = &self.map.control().sides[side.index()];
+        // Whoever could write the word too is dead.
+        if state.down.load(Ordering::Acquire) & 1 == 0 {
+            state.down.fetch_add(1, Ordering::AcqRel);
+        }
+        self.wake()
+    }
+
     fn mark(&self, side: Side, bit: u32) -> BellsArmed {
         let side = &self.map.control().sides[side.index()];
         // Sync point: what `side` published happened before it died or told us that it closed.

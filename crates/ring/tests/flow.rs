@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use o7s_ring::layout::segment_len;
 use o7s_ring::{
     Bell, BellHandle, BellParts, DEFAULT_CAPACITY, Drain, Endpoint, MIN_CAPACITY, OpenError,
-    ReadWaiter, Receiver, Segment, SendError, Sender, Side, State, WaitOutcome, Warden,
+    ReadWaiter, Receiver, Record, Segment, SendError, Sender, Side, State, WaitOutcome, Warden,
     WriteWaiter, max_message,
 };
 use rustix::event::{PollFd, PollFlags, poll};
@@ -483,4 +483,102 @@ fn a_scribbling_peer_does_no_harm() {
             stop.store(true, Ordering::Relaxed);
         });
     }
+}
+
+#[test]
+fn records_are_forwarded_in_order_with_keepalives() {
+    let (_s1, ((mut tx, _, _), (_, mut from, _))) = flow(MIN_CAPACITY);
+    let (_s2, ((mut to, _, _), (_, mut rx, _))) = flow(MIN_CAPACITY);
+    tx.try_keepalive().unwrap();
+    tx.try_send(b"one").unwrap();
+    tx.try_keepalive().unwrap();
+    tx.try_send(b"two").unwrap();
+    let mut seen = Vec::new();
+    while let Some(record) = from.peek_record().unwrap() {
+        seen.push(record);
+        to.try_forward(&from).unwrap();
+        from.consume_staged();
+    }
+    assert_eq!(
+        seen,
+        [
+            Record::Keepalive,
+            Record::Data(3),
+            Record::Keepalive,
+            Record::Data(3)
+        ]
+    );
+    assert_eq!((from.keepalives(), from.packets_read()), (2, 2));
+    // Not there before it is flushed.
+    assert_eq!(rx.peek().unwrap(), None);
+    to.flush();
+    from.flush();
+    assert_eq!(tx.queued_packets().unwrap(), 0);
+    let mut packet = Vec::new();
+    assert_eq!(rx.peek_record().unwrap(), Some(Record::Keepalive));
+    // A reader of packets goes past a keepalive that was looked at.
+    assert_eq!(rx.peek().unwrap(), Some(3));
+    assert_eq!(rx.append_to(&mut packet), 3);
+    rx.consume();
+    assert_eq!(rx.peek_record().unwrap(), Some(Record::Keepalive));
+    rx.consume_staged();
+    assert_eq!(rx.try_recv_vec(&mut packet).unwrap(), Some(3));
+    assert_eq!(packet, b"onetwo");
+    assert_eq!(rx.keepalives(), 2);
+}
+
+#[test]
+fn forwarding_says_when_there_is_no_room() {
+    let (_s1, ((mut tx, _, _), (_, mut from, _))) = flow(MIN_CAPACITY);
+    let (_s2, ((mut to, _, _), (_, mut rx, _))) = flow(MIN_CAPACITY);
+    let packet = [3; 1000];
+    let mut sent = 0_u64;
+    loop {
+        if tx.try_send(&packet).is_err() {
+            from.peek_record().unwrap().unwrap();
+            match to.try_forward(&from) {
+                Ok(()) => from.consume_staged(),
+                Err(SendError::Full) => break,
+                Err(other) => panic!("{other}"),
+            }
+            from.flush();
+            continue;
+        }
+        sent += 1;
+    }
+    // What found no room is still there.
+    to.flush();
+    let mut got = 0_u64;
+    let mut buf = Vec::new();
+    loop {
+        while rx.try_recv_vec(&mut buf).unwrap().is_some() {
+            got += 1;
+        }
+        if from.peek_record().unwrap().is_none() {
+            break;
+        }
+        to.try_forward(&from).unwrap();
+        from.consume_staged();
+        to.flush();
+    }
+    while rx.try_recv_vec(&mut buf).unwrap().is_some() {
+        got += 1;
+    }
+    assert_eq!(got, sent);
+    assert!(to.try_stage(&[]).is_ok() && to.try_stage(b"x").is_ok());
+    assert_eq!(rx.peek().unwrap(), None);
+    to.flush();
+    assert_eq!(rx.peek().unwrap(), Some(1));
+}
+
+#[test]
+fn a_dead_side_can_be_set_down() {
+    let (segment, ((_, _, a), (_, _, b))) = flow(MIN_CAPACITY);
+    let warden = Warden::open(segment.fd()).unwrap();
+    warden.mark_down(Side::B);
+    let seen = a.peer();
+    assert!(seen.down && !seen.closed && !seen.gone);
+    warden.mark_down(Side::B);
+    assert_eq!(a.peer().down_epoch, seen.down_epoch);
+    assert!(!b.peer().down);
 }

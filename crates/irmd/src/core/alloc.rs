@@ -14,6 +14,7 @@ use o7s::{
 
 use super::{
     ConnId, Context, Core, Peer, Side,
+    flow::Holder,
     ipcp::Call,
     limits,
     request::{Alloc, Key, Request, Route, Stage, What},
@@ -233,19 +234,29 @@ impl Core {
         };
         let (name, qos) = (alloc.name.clone(), alloc.qos);
         let [client_agreed, server_agreed] = alloc.exchange.agreed.clone();
-        let response = alloc.exchange.response.clone();
-        let (flow, mpl_ms, via) = match alloc.route {
+        let piggyback = alloc.exchange.response.clone();
+        let arrival = self.is_arrival(request);
+        let (flow, mpl_ms, via, max_packet) = match alloc.route {
             Route::Layer {
-                ipcp, flow, mpl_ms, ..
-            } => (flow, mpl_ms, Some(ipcp)),
-            _ => (self.next_flow_id(), limits::DIRECT_MPL_MS, None),
+                ipcp,
+                flow,
+                mpl_ms,
+                max_packet,
+                ..
+            } => (flow, mpl_ms, Some(ipcp), max_packet),
+            _ => (self.next_flow_id(), limits::DIRECT_MPL_MS, None, 0),
         };
-        let pids = (client_pid, server_pid);
-        if let Err(error) = self.make_flow(cx, flow, pids, &name, qos) {
+        let asker = match via {
+            Some(ipcp) if arrival => Holder::Ipcp(ipcp),
+            _ => Holder::Process(client_pid),
+        };
+        let holders = (asker, Holder::Process(server_pid));
+        if let Err(error) = self.make_flow(cx, flow, holders, &name, qos) {
             tracing::warn!("Cannot make a flow to {name}: {error}");
             self.answer(cx, key, Err(error));
             return Some(Match::RequestOver);
         }
+        self.set_max_packet(flow, max_packet);
         if !self.send_end(
             cx,
             server_conn,
@@ -283,13 +294,18 @@ impl Core {
                 tracing::debug!("Flow {flow} allocated{how} for {client_pid} to {name}.");
             }
             Some(ipcp) => {
-                self.set_stage(key, Stage::Accepted);
                 let response = FlowResponse {
                     flow_id: flow,
                     refusal: None,
                     mpl_ms,
-                    piggyback: response,
+                    piggyback,
+                    ..FlowResponse::default()
                 };
+                if arrival {
+                    self.arrival_accepted(cx, key, response);
+                    return Some(Match::Made);
+                }
+                self.set_stage(key, Stage::Accepted);
                 self.call_ipcp(cx, ipcp, Body::IpcpFlowAllocResp(response), Call::Ignored);
             }
         }
@@ -385,12 +401,11 @@ impl Core {
                 let response = FlowResponse {
                     flow_id: *flow,
                     refusal: Some(Failure::from(&error)),
-                    mpl_ms: 0,
-                    piggyback: Vec::new(),
+                    ..FlowResponse::default()
                 };
                 self.call_ipcp(cx, *ipcp, Body::IpcpFlowAllocResp(response), Call::Ignored);
             }
-            Stage::Accepted => self.abandon_end(cx, *flow, Side::A),
+            Stage::Accepted | Stage::Completing => self.abandon_end(cx, *flow, Side::A),
         }
     }
 

@@ -4,21 +4,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use o7s::{Error, ErrorKind, Result};
 
-use super::{Context, limits};
+use super::{Context, flow::Holder, limits};
 
 /// The doorbells of the daemon.
 #[derive(Debug, Default)]
 pub(super) struct Bells {
     by_id: BTreeMap<u64, Bell>,
-    /// The doorbell that new flows of a pair (lower pid first) use.
-    by_pair: HashMap<(i32, i32), u64>,
+    /// The doorbell that new flows of a pair (lower first) use.
+    by_pair: HashMap<(Holder, Holder), u64>,
     next: u64,
 }
 
 #[derive(Debug)]
 struct Bell {
-    /// Processes of side 0 and side 1.
-    pids: [i32; 2],
+    /// Holders of side 0 and side 1.
+    holders: [Holder; 2],
     /// The side's descriptors have been read by its process.
     confirmed: [bool; 2],
     next_slot: u32,
@@ -47,7 +47,7 @@ impl Slot {
     }
 }
 
-fn pair(one: i32, other: i32) -> (i32, i32) {
+fn pair(one: Holder, other: Holder) -> (Holder, Holder) {
     (one.min(other), one.max(other))
 }
 
@@ -56,8 +56,8 @@ impl Bells {
         self.by_id.len()
     }
 
-    /// A slot for a flow from process `a` to process `b`.
-    pub(super) fn take(&mut self, cx: &mut dyn Context, a: i32, b: i32) -> Result<Slot> {
+    /// A slot for a flow from `a` to `b`.
+    pub(super) fn take(&mut self, cx: &mut dyn Context, a: Holder, b: Holder) -> Result<Slot> {
         let id = match self.by_pair.get(&pair(a, b)) {
             Some(id) => *id,
             None => self.make(cx, a, b)?,
@@ -72,7 +72,7 @@ impl Bells {
             None => return Err(full()),
         };
         bell.used += 1;
-        let side_of_a = usize::from(bell.pids[0] != a);
+        let side_of_a = usize::from(bell.holders[0] != a);
         Ok(Slot {
             bell: id,
             slot,
@@ -80,14 +80,14 @@ impl Bells {
         })
     }
 
-    fn make(&mut self, cx: &mut dyn Context, a: i32, b: i32) -> Result<u64> {
+    fn make(&mut self, cx: &mut dyn Context, a: Holder, b: Holder) -> Result<u64> {
         let id = self.next + 1;
         cx.make_bell(id)?;
         self.next = id;
         self.by_id.insert(
             id,
             Bell {
-                pids: [a, b],
+                holders: [a, b],
                 confirmed: [false; 2],
                 next_slot: 0,
                 free: BTreeSet::new(),
@@ -135,7 +135,7 @@ impl Bells {
     /// Further flows of this pair get a new doorbell.
     pub(super) fn forget(&mut self, cx: &mut dyn Context, bell: u64) {
         if let Some(state) = self.by_id.get(&bell) {
-            let pair = pair(state.pids[0], state.pids[1]);
+            let pair = pair(state.holders[0], state.holders[1]);
             if self.by_pair.get(&pair) == Some(&bell) {
                 self.by_pair.remove(&pair);
             }
@@ -145,7 +145,8 @@ impl Bells {
 
     fn drop_unused(&mut self, cx: &mut dyn Context, bell: u64) {
         let unused = self.by_id.get(&bell).is_some_and(|state| {
-            state.used == 0 && self.by_pair.get(&pair(state.pids[0], state.pids[1])) != Some(&bell)
+            state.used == 0
+                && self.by_pair.get(&pair(state.holders[0], state.holders[1])) != Some(&bell)
         });
         if unused {
             self.by_id.remove(&bell);
@@ -155,14 +156,19 @@ impl Bells {
 
     /// A process died: its doorbells go.
     pub(super) fn process_gone(&mut self, cx: &mut dyn Context, pid: i32) {
+        self.holder_gone(cx, Holder::Process(pid));
+    }
+
+    /// A holder of ends died: its doorbells go.
+    pub(super) fn holder_gone(&mut self, cx: &mut dyn Context, holder: Holder) {
         let dead: Vec<u64> = self
             .by_id
             .iter()
-            .filter_map(|(id, bell)| bell.pids.contains(&pid).then_some(*id))
+            .filter_map(|(id, bell)| bell.holders.contains(&holder).then_some(*id))
             .collect();
         for id in dead {
             if let Some(bell) = self.by_id.remove(&id) {
-                let pair = pair(bell.pids[0], bell.pids[1]);
+                let pair = pair(bell.holders[0], bell.holders[1]);
                 if self.by_pair.get(&pair) == Some(&id) {
                     self.by_pair.remove(&pair);
                 }

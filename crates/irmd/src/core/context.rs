@@ -67,6 +67,10 @@ pub trait Context {
     /// false if the connection is known to be gone.
     fn send_flow(&mut self, conn: ConnId, id: u64, info: FlowInfo) -> bool;
 
+    /// Sends a message to an IPCP with the descriptors of its end of a flow, which `info`, also in
+    /// the message, describes; false if the connection is known to be gone.
+    fn send_to_ipcp(&mut self, conn: ConnId, id: u64, body: Body, info: &FlowInfo) -> bool;
+
     /// Closes a connection once what was sent is delivered. `disconnected` follows.
     fn close(&mut self, conn: ConnId);
 
@@ -101,6 +105,12 @@ pub trait Context {
     /// Marks the end `side` of a flow as gone and wakes the other end if it sleeps at the segment;
     /// true if the other end wants to be told through its doorbell.
     fn end_gone(&mut self, flow: u64, side: Side) -> bool;
+
+    /// Marks the end `side` as deallocated; else as `end_gone`.
+    fn end_closed(&mut self, flow: u64, side: Side) -> bool;
+
+    /// Sets the flow down at the end `side`, whose process is dead; else as `end_gone`.
+    fn end_down(&mut self, flow: u64, side: Side) -> bool;
 
     /// Forgets the segment.
     fn drop_flow(&mut self, flow: u64);

@@ -8,16 +8,18 @@ use std::{
 use o7s::{
     DirHash, Error, ErrorKind, Name, Result,
     control::{
-        Body, BootstrapIpcp, ConnectIpcp, CreateIpcp, Empty, EnrollIpcp, Hash, IpcpInfo, IpcpList,
-        IpcpState, IpcpType, LayerInfo, NameRef, Pid, RegName,
+        Body, BootstrapIpcp, ConnectIpcp, CreateIpcp, Empty, EnrollIpcp, FlowInfo, Hash, IpcpInfo,
+        IpcpJoined, IpcpList, IpcpState, IpcpType, LayerInfo, NameRef, Pid, RegName,
     },
 };
 
 use super::{
-    Child, ChildRole, ConnId, Context, Core, Signal,
+    Child, ChildRole, ConnId, Context, Core, Side, Signal,
     binding::no_name,
-    check_version, limits,
-    request::{Alloc, Key, Route, What},
+    check_version,
+    flow::Holder,
+    limits,
+    request::{Alloc, Key, Route, Stage, What},
     timer::{Timer, TimerKey},
 };
 
@@ -30,6 +32,10 @@ pub(super) struct Ipcp {
     state: IpcpState,
     /// Name and hash of its layer.
     layer: Option<(String, DirHash)>,
+    /// Programs share the segments of its flows.
+    shares_segments: bool,
+    /// Its flow ends.
+    ends: BTreeSet<(u64, Side)>,
     calls: BTreeMap<u64, (Call, TimerKey)>,
     next_call: u64,
     /// Who waits for it to come up.
@@ -46,8 +52,10 @@ pub(super) enum Call {
     Ignored,
     /// A query for this request.
     Query(Key),
-    /// A flow request; only its failure matters.
-    Alloc(Key),
+    /// A flow request with this flow id; only its failure matters.
+    Alloc(Key, u64),
+    /// A flow that was accepted here, whose side A is the IPCP's; only its failure matters.
+    Accepted(u64),
     /// Bootstrap or enrollment, answered with a layer.
     Join(Key),
     /// Anything answered with `Done`.
@@ -95,6 +103,8 @@ impl Core {
                 conn: channel,
                 state: IpcpState::Init,
                 layer: None,
+                shares_segments: false,
+                ends: BTreeSet::new(),
                 calls: BTreeMap::new(),
                 next_call: 1,
                 creator: None,
@@ -217,11 +227,18 @@ impl Core {
             .values()
             .filter(|key| {
                 let request = self.requests.get(key);
-                request.is_some_and(|request| {
-                    matches!(
-                        &request.what,
-                        What::Alloc(Alloc { route: Route::Layer { ipcp, .. }, .. }) if *ipcp == pid
-                    )
+                request.is_some_and(|request| match &request.what {
+                    What::Alloc(Alloc {
+                        route:
+                            Route::Layer {
+                                ipcp: of, stage, ..
+                            },
+                        ..
+                    }) => {
+                        // A flow that programs share and that was granted does without the layer.
+                        *of == pid && !(ipcp.shares_segments && *stage == Stage::Completing)
+                    }
+                    _ => false,
                 })
             })
             .copied()
@@ -229,6 +246,8 @@ impl Core {
         for key in under_way {
             self.answer(cx, key, Err(died.clone()));
         }
+        self.ipcp_ends_lost(cx, ipcp.ends);
+        self.bells.holder_gone(cx, Holder::Ipcp(pid));
         for name in self.names.of_process(pid) {
             if let Some(entry) = self.names.get_mut(&name) {
                 entry.processes.remove(&pid);
@@ -429,8 +448,43 @@ impl Core {
         })
     }
 
+    /// Whether the programs of a flow over this IPCP's layer share its segment.
+    pub(super) fn shares_segments(&self, pid: i32) -> bool {
+        self.ipcps
+            .get(&pid)
+            .is_some_and(|ipcp| ipcp.shares_segments)
+    }
+
+    /// The flow ends of an IPCP.
+    pub(super) fn ipcp_ends(&mut self, pid: i32) -> Option<&mut BTreeSet<(u64, Side)>> {
+        self.ipcps.get_mut(&pid).map(|ipcp| &mut ipcp.ends)
+    }
+
+    /// The open ends of all IPCPs.
+    #[cfg(test)]
+    pub(super) fn ipcp_ends_open(&self) -> usize {
+        self.ipcps.values().map(|ipcp| ipcp.ends.len()).sum()
+    }
+
+    /// The channel of an IPCP.
+    pub(super) fn ipcp_conn(&self, pid: i32) -> Result<ConnId> {
+        self.ipcp(pid).map(|ipcp| ipcp.conn)
+    }
+
     /// Sends a request to an IPCP.
     pub(super) fn call_ipcp(&mut self, cx: &mut dyn Context, pid: i32, body: Body, call: Call) {
+        self.call_ipcp_with(cx, pid, body, call, None);
+    }
+
+    /// Sends a request to an IPCP, perhaps with its end of a flow.
+    pub(super) fn call_ipcp_with(
+        &mut self,
+        cx: &mut dyn Context,
+        pid: i32,
+        body: Body,
+        call: Call,
+        end: Option<&FlowInfo>,
+    ) {
         let limit = call_limit(&body);
         let Some(ipcp) = self.ipcps.get_mut(&pid) else {
             let error = Error::new(ErrorKind::Ipcp, format!("IPCP {pid} is gone"));
@@ -442,7 +496,10 @@ impl Core {
         let timer = self.timers.arm(cx.now() + limit, Timer::IpcpCall(pid, id));
         ipcp.calls.insert(id, (call, timer));
         // If the channel is broken its end is reported, and ends all calls.
-        cx.send(ipcp.conn, id, body);
+        match end {
+            Some(end) => cx.send_to_ipcp(ipcp.conn, id, body, end),
+            None => cx.send(ipcp.conn, id, body),
+        };
     }
 
     fn take_call(&mut self, pid: i32, id: u64) -> Option<Call> {
@@ -464,9 +521,9 @@ impl Core {
 
     fn call_failed(&mut self, cx: &mut dyn Context, pid: i32, call: Call, error: Error) {
         match call {
-            Call::Ignored => {}
+            Call::Ignored | Call::Accepted(_) => {}
             Call::Query(key) => self.query_answered(cx, key, pid, false),
-            Call::Alloc(key) | Call::Join(key) | Call::Done(key) => {
+            Call::Alloc(key, _) | Call::Join(key) | Call::Done(key) => {
                 self.answer(cx, key, Err(error));
             }
         }
@@ -495,23 +552,33 @@ impl Core {
                 }
             }
             Body::FlowAllocReply(reply) => self.flow_alloc_replied(cx, pid, reply),
-            Body::Done(_) | Body::Failure(_) | Body::Layer(_) => {
+            Body::FlowDealloc(end) => self.ipcp_dealloc(cx, pid, end),
+            Body::Done(_) | Body::Failure(_) | Body::IpcpJoined(_) => {
                 let Some(call) = self.take_call(pid, id) else {
                     return;
                 };
                 match (call, body) {
                     (call, Body::Failure(failure)) => {
-                        self.call_failed(cx, pid, call, failure.into());
+                        let error = Error::from(failure);
+                        let end = match call {
+                            Call::Alloc(_, flow) => Some((flow, Side::B)),
+                            Call::Accepted(flow) => Some((flow, Side::A)),
+                            _ => None,
+                        };
+                        self.call_failed(cx, pid, call, error.clone());
+                        if let Some(end) = end {
+                            self.ipcp_refused(cx, pid, end, error.kind());
+                        }
                     }
                     (Call::Query(key), Body::Done(_)) => self.query_answered(cx, key, pid, true),
                     (Call::Done(key), Body::Done(_)) => {
                         self.answer(cx, key, Ok(Body::Done(Empty {})));
                     }
-                    (Call::Join(key), Body::Layer(layer)) => {
-                        let outcome = self.ipcp_joined(pid, layer);
+                    (Call::Join(key), Body::IpcpJoined(joined)) => {
+                        let outcome = self.ipcp_joined(pid, joined);
                         self.answer(cx, key, outcome.map(Body::Layer));
                     }
-                    (Call::Ignored | Call::Alloc(_), Body::Done(_)) => {}
+                    (Call::Ignored | Call::Alloc(..) | Call::Accepted(_), Body::Done(_)) => {}
                     (call, other) => {
                         let error = Error::new(
                             ErrorKind::Ipcp,
@@ -542,10 +609,12 @@ impl Core {
         }
     }
 
-    fn ipcp_joined(&mut self, pid: i32, layer: LayerInfo) -> Result<LayerInfo> {
+    fn ipcp_joined(&mut self, pid: i32, joined: IpcpJoined) -> Result<LayerInfo> {
+        let layer = joined.layer;
         let hash = known_hash(layer.dir_hash)?;
         if let Some(ipcp) = self.ipcps.get_mut(&pid) {
             ipcp.layer = Some((layer.name.clone(), hash));
+            ipcp.shares_segments = joined.shares_segments;
             if ipcp.state == IpcpState::Boot {
                 ipcp.state = IpcpState::Operational;
             }

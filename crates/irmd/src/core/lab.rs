@@ -10,7 +10,7 @@ use o7s::{
     DirHash, Error, ErrorKind, QosSpec, Result,
     control::{
         BindProcess, BindProgram, Body, CreateIpcp, Empty, Failure, FlowAccept, FlowAlloc, FlowEnd,
-        FlowInfo, Hello, IpcpConfig, IpcpType, LayerInfo, NameInfo, RegName, VERSION,
+        FlowInfo, Hello, IpcpConfig, IpcpJoined, IpcpType, LayerInfo, NameInfo, RegName, VERSION,
     },
 };
 
@@ -20,9 +20,9 @@ use super::{
     limits,
     process::Process,
     request::What,
-    security::{Half, Outcome, Role, Work},
+    security::{Agreed, Demand, Half, Outcome, Role, Work},
 };
-use crate::security::{Engine, files::SecurityDir};
+use crate::security::{Engine, Pending, files::SecurityDir};
 
 /// The daemon's owner.
 pub(super) const OWNER: u32 = 1000;
@@ -39,6 +39,8 @@ pub(super) struct Fake {
     pub watched: BTreeSet<i32>,
     pub flows: BTreeSet<u64>,
     pub gone_ends: Vec<(u64, Side)>,
+    pub closed_ends: Vec<(u64, Side)>,
+    pub down_ends: Vec<(u64, Side)>,
     /// Doorbell sides whose descriptors are still held.
     pub bells: BTreeMap<u64, [bool; 2]>,
     pub children: BTreeMap<i32, Vec<Signal>>,
@@ -72,6 +74,14 @@ impl Context for Fake {
             assert!(self.bells[&info.bell_id][info.bell_side as usize]);
         }
         self.send(conn, id, Body::Flow(info))
+    }
+
+    fn send_to_ipcp(&mut self, conn: ConnId, id: u64, body: Body, info: &FlowInfo) -> bool {
+        assert!(self.flows.contains(&info.flow_id), "flow without memory");
+        if info.new_bell {
+            assert!(self.bells[&info.bell_id][info.bell_side as usize]);
+        }
+        self.send(conn, id, body)
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -109,6 +119,18 @@ impl Context for Fake {
     fn end_gone(&mut self, flow: u64, side: Side) -> bool {
         assert!(self.flows.contains(&flow));
         self.gone_ends.push((flow, side));
+        true
+    }
+
+    fn end_closed(&mut self, flow: u64, side: Side) -> bool {
+        assert!(self.flows.contains(&flow));
+        self.closed_ends.push((flow, side));
+        true
+    }
+
+    fn end_down(&mut self, flow: u64, side: Side) -> bool {
+        assert!(self.flows.contains(&flow));
+        self.down_ends.push((flow, side));
         true
     }
 
@@ -196,6 +218,8 @@ impl Lab {
                 watched: BTreeSet::new(),
                 flows: BTreeSet::new(),
                 gone_ends: Vec::new(),
+                closed_ends: Vec::new(),
+                down_ends: Vec::new(),
                 bells: BTreeMap::new(),
                 children: BTreeMap::new(),
                 started: Vec::new(),
@@ -329,6 +353,33 @@ impl Lab {
         fs::write(dir.join("enc.conf"), text).unwrap();
     }
 
+    /// What a daemon elsewhere sends into a layer to ask for `name`, and what it keeps.
+    pub(super) fn far_request(&self, name: &str) -> (Vec<u8>, Box<Pending>) {
+        let work = Work::Request {
+            client: self.core.half(Role::Client, name),
+            demand: Demand::default(),
+            max: 2000,
+        };
+        match self.fake.engine.run(work) {
+            Ok(Outcome::Requested(request, pending)) => (request, pending),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a daemon elsewhere answers to a request for `name`, and what it learns.
+    pub(super) fn far_response(&self, name: &str, request: Vec<u8>) -> (Vec<u8>, Agreed) {
+        let work = Work::Respond {
+            server: self.core.half(Role::Server, name),
+            request,
+            max: 2000,
+            arrived: None,
+        };
+        match self.fake.engine.run(work) {
+            Ok(Outcome::Responded(response, agreed)) => (response, agreed),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Lets a worker do the step that was started first; false if there is none.
     pub(super) fn work(&mut self) -> bool {
         let Some((number, work)) = self.fake.work.pop_front() else {
@@ -356,8 +407,17 @@ impl Lab {
         ends
     }
 
-    /// An IPCP in a layer: its pid and channel.
+    /// An IPCP in a layer whose programs share segments: its pid and channel.
     pub(super) fn layer(&mut self, name: &str) -> (i32, ConnId) {
+        self.layer_that(name, true)
+    }
+
+    /// An IPCP in a layer whose flows end in it: its pid and channel.
+    pub(super) fn network(&mut self, name: &str) -> (i32, ConnId) {
+        self.layer_that(name, false)
+    }
+
+    fn layer_that(&mut self, name: &str, shares_segments: bool) -> (i32, ConnId) {
         let manager = self.manager();
         let create = CreateIpcp {
             name: name.to_owned(),
@@ -383,7 +443,11 @@ impl Lab {
         let id = self.start(manager, Body::BootstrapIpcp(boot));
         let (call, asked) = self.asked(channel);
         assert_eq!(asked, Body::IpcpBootstrap(config.clone()));
-        self.send(channel, call, Body::Layer(config.layer));
+        let joined = IpcpJoined {
+            layer: config.layer,
+            shares_segments,
+        };
+        self.send(channel, call, Body::IpcpJoined(joined));
         assert!(matches!(self.outcome(manager, id), Ok(Body::Layer(_))));
         self.disconnect(manager);
         (pid, channel)
@@ -445,6 +509,7 @@ impl Lab {
             .values()
             .map(|p: &Process| p.ends.len())
             .sum();
+        let ends = ends + core.ipcp_ends_open();
         let open: usize = core.flows.values().map(Flow::open_ends).sum();
         assert_eq!(ends, open);
         for entry in core.names.entries() {

@@ -1,18 +1,18 @@
-//! Flow allocation over layers: asking for the destination, choosing the layer, and the requests and
-//! outcomes that come back from it (`spec/irm-tools.md` §5.3, §5.4).
+//! Flow allocation over layers: asking for the destination, choosing the layer, and the outcomes that
+//! come back from it (`spec/irm-tools.md` §5.3). Requests that come out of layers are in `arrival`.
 
 use o7s::{
-    Error, ErrorKind, Result,
-    control::{Body, FlowId, FlowReqArr, FlowResponse, Hash, IpcpFlowAlloc},
+    Error, ErrorKind,
+    control::{Body, FlowResponse, Hash, IpcpFlowAlloc},
 };
 
 use super::{
-    ConnId, Context, Core, Side,
+    Context, Core, Side,
     autostart::nobody_bound,
-    binding::no_name,
+    flow::Holder,
     ipcp::Call,
     limits,
-    request::{Alloc, Key, Route, Stage},
+    request::{Alloc, Key, Route, Stage, What},
     timer::Timer,
 };
 
@@ -109,6 +109,7 @@ impl Core {
             flow,
             stage: Stage::Preparing,
             mpl_ms: 0,
+            max_packet: 0,
         };
         self.layer_allocs.insert(flow, key);
         self.make_request(cx, key);
@@ -133,9 +134,41 @@ impl Core {
             hash: hash.digest(alloc.name.as_bytes()).as_bytes().to_vec(),
             qos: alloc.qos,
             piggyback,
+            end: None,
         };
-        self.set_stage(key, Stage::Asked);
-        self.call_ipcp(cx, ipcp, Body::IpcpFlowAlloc(request), Call::Alloc(key));
+        self.ask_ipcp(cx, key, ipcp, request);
+    }
+
+    /// Asks an IPCP for a flow; unless its layer shares segments, with its end of it.
+    fn ask_ipcp(&mut self, cx: &mut dyn Context, key: Key, ipcp: i32, request: IpcpFlowAlloc) {
+        let flow = request.flow_id;
+        let call = Call::Alloc(key, flow);
+        if self.shares_segments(ipcp) {
+            self.set_stage(key, Stage::Asked);
+            self.call_ipcp(cx, ipcp, Body::IpcpFlowAlloc(request), call);
+            return;
+        }
+        let Some(asking) = self.requests.get(&key) else {
+            return;
+        };
+        let holders = (Holder::Process(asking.pid), Holder::Ipcp(ipcp));
+        let What::Alloc(Alloc { name, qos, .. }) = &asking.what else {
+            return;
+        };
+        let (name, qos) = (name.clone(), *qos);
+        if let Err(error) = self.make_flow(cx, flow, holders, &name, qos) {
+            tracing::warn!("Cannot make a flow to {name}: {error}");
+            self.answer(cx, key, Err(error));
+            return;
+        }
+        // The other end of the segment is the IPCP's, and it has it from here on.
+        self.set_stage(key, Stage::Accepted);
+        self.call_with_end(cx, (ipcp, call), (flow, Side::B), 0, |end| {
+            Body::IpcpFlowAlloc(IpcpFlowAlloc {
+                end: Some(end),
+                ..request
+            })
+        });
     }
 
     /// No layer reaches the destination.
@@ -193,104 +226,6 @@ impl Core {
         self.answer(cx, key, Err(error));
     }
 
-    /// A request arrived over a layer: it is checked, then `question` is answered.
-    pub(super) fn flow_request_arrived(
-        &mut self,
-        cx: &mut dyn Context,
-        question: (ConnId, u64),
-        ipcp: i32,
-        arrived: FlowReqArr,
-    ) -> Result<()> {
-        let Some(flow_id) = arrived.local_flow_id else {
-            return Err(Error::new(
-                ErrorKind::NotSupported,
-                "flows from other machines are not supported by this version",
-            ));
-        };
-        let unknown = || {
-            Error::new(
-                ErrorKind::NotAllocated,
-                format!("flow request {flow_id} is over"),
-            )
-        };
-        let key = *self.layer_allocs.get(&flow_id).ok_or_else(unknown)?;
-        let name = self.names.by_hash(&arrived.hash).map(str::to_owned);
-        let Some(alloc) = self.alloc_mut(key) else {
-            return Err(unknown());
-        };
-        let name = name.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Name,
-                format!(
-                    "{:?} is registered in the layer, but this irmd has no such name; create it \
-                     with 'irm name create {}' and bind a program or process to it",
-                    alloc.name, alloc.name
-                ),
-            )
-        })?;
-        if name != alloc.name {
-            return Err(unknown());
-        }
-        match &mut alloc.route {
-            Route::Layer {
-                ipcp: asked,
-                stage: stage @ Stage::Asked,
-                mpl_ms,
-                ..
-            } if *asked == ipcp => {
-                *stage = Stage::Checking;
-                *mpl_ms = arrived.mpl_ms;
-            }
-            _ => return Err(unknown()),
-        }
-        tracing::debug!("Flow request arrived for {name}.");
-        let entry = self.names.get(&name).ok_or_else(unknown)?;
-        let anybody = !entry.programs.is_empty()
-            || entry
-                .processes
-                .iter()
-                .any(|pid| self.processes.contains_key(pid));
-        if !anybody {
-            self.set_stage(key, Stage::Asked);
-            return Err(nobody_bound(&name));
-        }
-        self.check_request(cx, key, question, arrived.piggyback);
-        Ok(())
-    }
-
-    /// A request that arrived was checked: tells the IPCP its flow id, and lets somebody accept it.
-    pub(super) fn request_checked(
-        &mut self,
-        cx: &mut dyn Context,
-        key: Key,
-        (conn, id): (ConnId, u64),
-        outcome: Result<()>,
-    ) {
-        let Some(Alloc {
-            name,
-            route: Route::Layer { flow, .. },
-            ..
-        }) = self.alloc_mut(key)
-        else {
-            return;
-        };
-        let (name, flow_id) = (name.clone(), *flow);
-        let known = self.names.get(&name).is_some();
-        let outcome = outcome.and_then(|()| known.then_some(()).ok_or_else(|| no_name(&name)));
-        match outcome {
-            Ok(()) => {
-                self.set_stage(key, Stage::Queued);
-                cx.send(conn, id, Body::FlowId(FlowId { flow_id }));
-                self.enqueue(cx, key);
-            }
-            Err(error) => {
-                // The client hears of it through the layer.
-                self.set_stage(key, Stage::Asked);
-                self.fail(cx, conn, id, &error);
-            }
-        }
-    }
-
     /// The outcome of an allocation over a layer.
     pub(super) fn flow_alloc_replied(
         &mut self,
@@ -298,6 +233,16 @@ impl Core {
         ipcp: i32,
         reply: FlowResponse,
     ) {
+        let end = (reply.flow_id, Side::B);
+        let refused = reply.refusal.as_ref();
+        let refused = refused.map(|failure| Error::from(failure.clone()).kind());
+        self.flow_alloc_ended(cx, ipcp, reply);
+        if let Some(kind) = refused {
+            self.ipcp_refused(cx, ipcp, end, kind);
+        }
+    }
+
+    fn flow_alloc_ended(&mut self, cx: &mut dyn Context, ipcp: i32, reply: FlowResponse) {
         let Some(key) = self.layer_allocs.get(&reply.flow_id).copied() else {
             return;
         };
@@ -324,13 +269,14 @@ impl Core {
             tracing::warn!("IPCP {ipcp} granted a flow to {name} that nobody accepted.");
             return;
         }
-        self.layer_allocs.remove(&reply.flow_id);
+        self.set_max_packet(reply.flow_id, reply.max_packet);
         if let Some(Alloc {
-            route: Route::Layer { mpl_ms, .. },
+            route: Route::Layer { mpl_ms, stage, .. },
             ..
         }) = self.alloc_mut(key)
         {
             *mpl_ms = reply.mpl_ms;
+            *stage = Stage::Completing;
         }
         self.check_response(cx, key, reply.piggyback);
     }
@@ -349,6 +295,7 @@ impl Core {
         let (flow, mpl_ms, name) = (*flow, *mpl_ms, name.clone());
         let [client, _] = std::mem::take(&mut exchange.agreed);
         // The end belongs to the client from here on.
+        self.layer_allocs.remove(&flow);
         if let Some(alloc) = self.alloc_mut(key) {
             alloc.route = Route::Direct;
         }

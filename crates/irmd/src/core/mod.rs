@@ -4,6 +4,7 @@
 //! [`Core::expire`] when [`Core::next_deadline`] has come.
 
 mod alloc;
+mod arrival;
 mod autostart;
 mod bell;
 mod binding;

@@ -70,6 +70,8 @@ pub(super) enum Route {
         flow: u64,
         stage: Stage,
         mpl_ms: u32,
+        /// Longest packet of the layer, bytes; 0 = what the segment can hold.
+        max_packet: u32,
     },
 }
 
@@ -84,8 +86,10 @@ pub(super) enum Stage {
     Checking,
     /// It is in the name's queue.
     Queued,
-    /// The acceptor has its end; the IPCP's reply is awaited, or its response being checked.
+    /// The acceptor, or an IPCP that flows end in, has its end; the layer's reply is awaited.
     Accepted,
+    /// The layer has granted the flow; the response in its reply is being checked.
+    Completing,
 }
 
 impl Core {
@@ -168,6 +172,9 @@ impl Core {
         match answer {
             Ok(body) => {
                 cx.send(request.conn, request.id, body);
+            }
+            Err(error) if self.is_arrival(&request) => {
+                self.refuse_arrival(cx, &request, &error);
             }
             Err(error) => {
                 self.fail(cx, request.conn, request.id, &error);

@@ -490,16 +490,19 @@ impl Core {
                 alloc.exchange.agreed[0] = client;
                 self.response_checked(cx, key);
             }
-            (Step::Respond(conn, id), Err(error)) => {
-                self.request_checked(cx, key, (conn, id), Err(error));
-            }
-            (_, Err(error)) => self.answer(cx, key, Err(error)),
-            (step, Ok(_)) => {
-                let error = Error::new(
-                    ErrorKind::Crypt,
-                    format!("the key exchange was done in the wrong order ({step:?})"),
-                );
-                self.answer(cx, key, Err(error));
+            (step, outcome) => {
+                let error = outcome.err().unwrap_or_else(|| {
+                    Error::new(
+                        ErrorKind::Crypt,
+                        format!("the key exchange was done in the wrong order ({step:?})"),
+                    )
+                });
+                match step {
+                    Step::Respond(conn, id) => {
+                        self.request_checked(cx, key, (conn, id), Err(error));
+                    }
+                    _ => self.answer(cx, key, Err(error)),
+                }
             }
         }
     }

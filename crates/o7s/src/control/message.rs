@@ -21,8 +21,8 @@ pub struct Envelope {
     #[prost(
         oneof = "Body",
         tags = "3, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, \
-                35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 60, 61, 62, 63, \
-                64, 65, 66, 67, 70"
+                35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 60, 61, 62, \
+                63, 64, 65, 66, 67, 70"
     )]
     pub body: Option<Body>,
 }
@@ -44,7 +44,8 @@ pub enum Body {
     /// Join a broadcast layer; answered by [`Body::Flow`].
     #[prost(message, tag = "12")]
     FlowJoin(FlowJoin),
-    /// Give an end of a flow back; answered by [`Body::Done`].
+    /// Give an end of a flow back; answered by [`Body::Done`]. From an IPCP a notification, also
+    /// for an arrived request that is over.
     #[prost(message, tag = "13")]
     FlowDealloc(FlowEnd),
     /// Drop the request with this id of this connection; the request is answered "interrupted".
@@ -137,10 +138,10 @@ pub enum Body {
     FlowId(FlowId),
 
     // Daemon to IPCP.
-    /// Start a layer; answered by [`Body::Layer`].
+    /// Start a layer; answered by [`Body::IpcpJoined`].
     #[prost(message, tag = "50")]
     IpcpBootstrap(IpcpConfig),
-    /// Enroll; answered by [`Body::Layer`].
+    /// Enroll; answered by [`Body::IpcpJoined`].
     #[prost(message, tag = "51")]
     IpcpEnroll(NameRef),
     /// Connect a component.
@@ -149,6 +150,9 @@ pub enum Body {
     /// Disconnect a component.
     #[prost(message, tag = "53")]
     IpcpDisconnect(ConnectIpcp),
+    /// The IPCP is a member of a layer now (answer of an IPCP to bootstrap and enroll).
+    #[prost(message, tag = "54")]
+    IpcpJoined(IpcpJoined),
     /// Add a name's hash to the directory.
     #[prost(message, tag = "60")]
     IpcpReg(Hash),
@@ -159,13 +163,15 @@ pub enum Body {
     #[prost(message, tag = "62")]
     IpcpQuery(Hash),
     /// Allocate a flow over the layer; `Done` = request sent, the outcome comes later as
-    /// [`Body::FlowAllocReply`].
+    /// [`Body::FlowAllocReply`]. With the IPCP's end, unless the layer shares segments.
     #[prost(message, tag = "63")]
     IpcpFlowAlloc(IpcpFlowAlloc),
-    /// The accepting side's answer to [`Body::FlowReqArr`].
+    /// The accepting side's answer to [`Body::FlowReqArr`]. A granted flow comes with the IPCP's
+    /// end, unless the layer shares segments; `Failure` gives that end back unopened.
     #[prost(message, tag = "64")]
     IpcpFlowAllocResp(FlowResponse),
-    /// The program gave its end of the flow back.
+    /// The program gave its end of the flow back, or died. Names the IPCP's end, which the IPCP
+    /// gives back with [`Body::FlowDealloc`] once it has carried on what was written before.
     #[prost(message, tag = "65")]
     IpcpFlowDealloc(FlowEnd),
 
@@ -611,6 +617,9 @@ pub struct IpcpConfig {
     /// Name and directory hash.
     #[prost(message, required, tag = "2")]
     pub layer: LayerInfo,
+    /// Type local: let flows pass through the IPCP's process; none = programs share segments.
+    #[prost(message, optional, tag = "10")]
+    pub local: Option<Impairment>,
     /// For type unicast.
     #[prost(message, optional, tag = "30")]
     pub unicast: Option<UnicastConfig>,
@@ -623,6 +632,49 @@ pub struct IpcpConfig {
     /// For type udp6.
     #[prost(message, optional, tag = "33")]
     pub udp6: Option<Udp6Config>,
+}
+
+/// What a layer of type local does to the packets of each direction of its flows, to test what
+/// stands such a network. The default does nothing to them.
+///
+/// Probabilities are in millionths (0 to 1,000,000).
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Impairment {
+    /// Probability that a packet is lost.
+    #[prost(uint32, tag = "1")]
+    pub loss: u32,
+    /// Time that a packet takes, µs.
+    #[prost(uint32, tag = "2")]
+    pub delay_us: u32,
+    /// The delay varies evenly by up to this much either way, µs. Packets keep their order.
+    #[prost(uint32, tag = "3")]
+    pub jitter_us: u32,
+    /// Probability that the next packet overtakes a packet.
+    #[prost(uint32, tag = "4")]
+    pub reorder: u32,
+    /// Probability that a packet arrives twice.
+    #[prost(uint32, tag = "5")]
+    pub duplicate: u32,
+    /// Probability that one bit of a packet is flipped.
+    #[prost(uint32, tag = "6")]
+    pub corrupt: u32,
+    /// Longest packet, bytes; longer ones are dropped. 0 = what a segment can hold.
+    #[prost(uint32, tag = "7")]
+    pub mtu: u32,
+    /// Chooses the sequence of decisions.
+    #[prost(uint64, tag = "8")]
+    pub seed: u64,
+}
+
+/// What an IPCP says when it is a member of a layer.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IpcpJoined {
+    /// The layer.
+    #[prost(message, required, tag = "1")]
+    pub layer: LayerInfo,
+    /// The two programs of a flow share its segment: the IPCP gets no ends.
+    #[prost(bool, tag = "2")]
+    pub shares_segments: bool,
 }
 
 /// What is known of a layer.
@@ -863,6 +915,10 @@ pub struct IpcpFlowAlloc {
     /// OAP request, carried unread to the other side.
     #[prost(bytes = "vec", tag = "4")]
     pub piggyback: Vec<u8>,
+    /// The IPCP's end of the flow, with descriptors as for a program; none if the layer shares
+    /// segments. A refusal, at once or later, gives it back.
+    #[prost(message, optional, tag = "5")]
+    pub end: Option<FlowInfo>,
 }
 
 /// A flow request that arrived over a layer.
@@ -884,6 +940,9 @@ pub struct FlowReqArr {
     /// share its segment.
     #[prost(uint64, optional, tag = "5")]
     pub local_flow_id: Option<u64>,
+    /// Longest packet that the layer carries, bytes; 0 = what the segment can hold.
+    #[prost(uint32, tag = "6")]
+    pub max_packet: u32,
 }
 
 /// Outcome of a flow request.
@@ -901,6 +960,13 @@ pub struct FlowResponse {
     /// OAP response.
     #[prost(bytes = "vec", tag = "4")]
     pub piggyback: Vec<u8>,
+    /// Longest packet that the layer carries, bytes; 0 = what the segment can hold. From IPCPs.
+    #[prost(uint32, tag = "5")]
+    pub max_packet: u32,
+    /// From the daemon, for a granted flow: the IPCP's end, with descriptors as for a program;
+    /// none if the layer shares segments.
+    #[prost(message, optional, tag = "6")]
+    pub end: Option<FlowInfo>,
 }
 
 /// Flows whose state changed.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use o7s::{
     DirHash, QosSpec,
+    control::Impairment,
     irm::{
         Balance, CongestionPolicy, DT_COMP, DhtConfig, DirConfig, DtConfig, EthConfig, IpcpConfig,
         IpcpType, LinkStateConfig, LinkStatePolicy, MGMT_COMP, RoutingConfig, Udp4Config,
@@ -18,6 +19,18 @@ pub const HASHES: &[&str] = &["SHA3_224", "SHA3_256", "SHA3_384", "SHA3_512"];
 
 /// Names of the QoS cubes (`spec/irm-tools.md` §12.1).
 pub const QOS_NAMES: &[&str] = &["raw", "best", "video", "voice", "data"];
+
+/// Options that let the flows of a local layer pass through its IPCP.
+pub const IMPAIRMENTS: &[&str] = &[
+    "loss",
+    "delay",
+    "jitter",
+    "reorder",
+    "duplicate",
+    "corrupt",
+    "mtu",
+    "seed",
+];
 
 /// A command line, understood.
 #[derive(Debug, PartialEq)]
@@ -243,6 +256,8 @@ pub struct LayerOptions {
     pub ls_t_recalc: Option<u32>,
     /// Unicast: congestion avoidance.
     pub congestion: Option<&'static str>,
+    /// Local: what the layer does to packets, if they pass through its IPCP.
+    pub impairment: Option<Impairment>,
     /// The type-dependent options that were given, as their keywords.
     pub given: Vec<&'static str>,
 }
@@ -274,7 +289,8 @@ impl Bootstrap {
                 return Err("A broadcast layer uses SHA3_256; leave \"hash\" out.".to_owned());
             }
             IpcpType::Unicast => config.unicast = Some(options.unicast()),
-            IpcpType::Broadcast | IpcpType::Local => {}
+            IpcpType::Local => config.local = options.impairment,
+            IpcpType::Broadcast => {}
         }
         if !matches!(ipcp_type, IpcpType::Udp4 | IpcpType::Udp6) {
             config.layer.dir_hash = options.hash.unwrap_or_default() as u32;
@@ -383,6 +399,7 @@ fn has_option(ipcp_type: IpcpType, word: &str) -> bool {
         "ip" | "dns" | "port" => udp,
         "device" => matches!(ipcp_type, IpcpType::EthDix | IpcpType::EthLlc),
         "ethertype" => ipcp_type == IpcpType::EthDix,
+        word if IMPAIRMENTS.contains(&word) => ipcp_type == IpcpType::Local,
         _ => ipcp_type == IpcpType::Unicast,
     }
 }

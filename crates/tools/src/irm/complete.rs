@@ -249,6 +249,7 @@ mod tests {
             ("ipcp destroy name ", "loc1 loc2"),
             ("i b t local n x l l", "local lan"),
             ("i b ro", "routing"),
+            ("i b t local n x l y lo", "loss"),
             ("i b routing l", "link_state lfa"),
             ("i b autobind au", ""),
             ("n r oe", "oecho"),

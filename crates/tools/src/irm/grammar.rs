@@ -147,6 +147,8 @@ const DST: Value = value("DST", Source::Free);
 const NUMBER: Value = value("N", Source::Free);
 const SECONDS: Value = value("SECONDS", Source::Free);
 const ADDRESS: Value = value("ADDRESS", Source::Free);
+const MILLIS: Value = value("MS", Source::Free);
+const SHARE: Value = value("PERCENT", Source::Free);
 const FILE: Value = value("FILE", Source::Files);
 const PID: Value = value("PID", Source::Free);
 
@@ -239,6 +241,26 @@ const BOOTSTRAP: &[Opt] = &[
         value("POLICY", Source::Words(&["none", "mb-ecn"])),
         "unicast: default mb-ecn",
     ),
+    opt(
+        "loss",
+        SHARE,
+        "local: packets lost, percent (\"0.5\", \"0.5%\") or \"500ppm\"",
+    ),
+    opt("delay", MILLIS, "local: one-way delay, ms, up to 60000"),
+    opt(
+        "jitter",
+        MILLIS,
+        "local: variation of the delay either way, ms",
+    ),
+    opt("reorder", SHARE, "local: packets overtaken by the next"),
+    opt("duplicate", SHARE, "local: packets that arrive twice"),
+    opt("corrupt", SHARE, "local: packets with a flipped bit"),
+    opt(
+        "mtu",
+        value("BYTES", Source::Free),
+        "local: longest packet, 1 to 1048560; longer ones are dropped",
+    ),
+    opt("seed", NUMBER, "local: chooses the packets that are hit"),
 ];
 
 const COMPONENT: Opt = opt(
@@ -295,10 +317,13 @@ pub const GROUPS: &[Group] = &[
                 options: BOOTSTRAP,
                 synopsis: "name IPCP layer LAYER [type TYPE] [OPTION VALUE]... [autobind]",
                 help: "make an IPCP the first member of a new layer\n\
-                       The IPCP is made if there is none of that name and the type is given.",
+                       The IPCP is made if there is none of that name and the type is given. Flows of\n\
+                       a local layer pass through its IPCP if it has one of the options from loss on;\n\
+                       else the two programs share memory, and nothing happens to their packets.",
                 examples: &[
                     "irm ipcp bootstrap type local name local layer local",
                     "irm i b t local n local l local",
+                    "irm i b t local n bad l bad loss 1 delay 20 mtu 1400",
                 ],
                 ..operation(Op::IpcpBootstrap, "bootstrap")
             },

@@ -1,6 +1,6 @@
 //! Every operation of the grammar, its abbreviations and its mistakes.
 
-use o7s::DirHash;
+use o7s::{DirHash, control::Impairment};
 
 use super::*;
 use crate::irm::command::Bootstrap;
@@ -261,6 +261,56 @@ fn bootstrap_options_in_their_order() {
             .unwrap_err()
             .contains("\"device\"")
     );
+}
+
+#[test]
+fn impairments_of_a_local_layer() {
+    let parsed = bootstrap(
+        "i b t local n x l y loss 0.5 del 20 ji 0.25 reo 1% dup 500ppm cor 100 mtu 1400 seed 7",
+    );
+    let config = parsed.config(IpcpType::Local).unwrap();
+    let expected = Impairment {
+        loss: 5_000,
+        delay_us: 20_000,
+        jitter_us: 250,
+        reorder: 10_000,
+        duplicate: 500,
+        corrupt: 1_000_000,
+        mtu: 1400,
+        seed: 7,
+    };
+    assert_eq!(config.local, Some(expected));
+    assert!(parsed.foreign_options(IpcpType::Local).is_empty());
+    assert_eq!(parsed.config(IpcpType::Unicast).unwrap().local, None);
+    assert_eq!(parsed.foreign_options(IpcpType::Unicast).len(), 8);
+    // Options at all let flows pass through, values or not.
+    let plain = bootstrap("i b t local n x l y loss 0");
+    let config = plain.config(IpcpType::Local).unwrap();
+    assert_eq!(config.local, Some(Impairment::default()));
+    let shared = bootstrap("i b t local n x l y");
+    assert_eq!(shared.config(IpcpType::Local).unwrap().local, None);
+    for wrong in [
+        "loss 101",
+        "loss -1",
+        "loss 0.00001",
+        "loss .5",
+        "loss ppm",
+        "loss 1000001ppm",
+        "loss x",
+        "delay 60001",
+        "delay 1e3",
+        "delay 1s",
+        "mtu 0",
+        "mtu 1048561",
+        "seed -1",
+    ] {
+        let error = failure(&format!("i b t local n x l y {wrong}"));
+        let value = wrong.split(' ').nth(1).unwrap();
+        assert!(
+            error.message.contains(&format!("\"{value}\"")),
+            "{wrong}: {error:?}"
+        );
+    }
 }
 
 /// `spec/irm-tools.md` §7.2, §7.4: what is wrong, in the words that scripts may look for.

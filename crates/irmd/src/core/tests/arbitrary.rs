@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use o7s::control::{
     Balance, BindProcess, Body, BootstrapIpcp, Cancel, CreateIpcp, Empty, Failure, FlowEnd, FlowId,
-    FlowReqArr, FlowResponse, Hello, IpcpConfig, LayerInfo, NameRef, Pid, UnbindProgram, VERSION,
+    FlowReqArr, FlowResponse, Hello, IpcpConfig, IpcpJoined, LayerInfo, NameRef, Pid,
+    UnbindProgram, VERSION,
 };
 use o7s::{DirHash, QosSpec};
 use proptest::prelude::*;
 
+use super::network::hash;
 use crate::core::{ConnId, Role, Side, lab::*, security};
 
 #[derive(Debug, Clone)]
@@ -113,6 +115,7 @@ fn body() -> impl Strategy<Value = Body> {
             mpl_ms: 100,
             piggyback: Vec::new(),
             local_flow_id,
+            max_packet: 0,
         })
     });
     let reply = (flow(), any::<bool>()).prop_map(|(flow_id, refused)| {
@@ -120,7 +123,7 @@ fn body() -> impl Strategy<Value = Body> {
             flow_id,
             refusal: refused.then(Failure::default),
             mpl_ms: 1,
-            piggyback: Vec::new(),
+            ..FlowResponse::default()
         })
     });
     prop_oneof![
@@ -154,10 +157,11 @@ fn body() -> impl Strategy<Value = Body> {
         4 => Just(Body::Done(Empty {})),
         1 => Just(Body::Failure(Failure::default())),
         1 => flow().prop_map(|flow_id| Body::FlowId(FlowId { flow_id })),
-        2 => (0..5_u32).prop_map(|dir_hash| Body::Layer(LayerInfo {
-            name: "layer".to_owned(),
-            dir_hash,
-        })),
+        2 => (0..5_u32, any::<bool>()).prop_map(|(dir_hash, shares_segments)| {
+            let name = "layer".to_owned();
+            let layer = LayerInfo { name, dir_hash };
+            Body::IpcpJoined(IpcpJoined { layer, shares_segments })
+        }),
     ]
 }
 
@@ -213,21 +217,49 @@ fn work(lab: &mut Lab, channel: ConnId, refuse: bool) {
         return;
     }
     match body {
-        Body::IpcpBootstrap(config) => lab.send(channel, id, Body::Layer(config.layer)),
+        Body::IpcpBootstrap(config) => {
+            let joined = IpcpJoined {
+                shares_segments: config.layer.dir_hash % 2 == 0,
+                layer: config.layer,
+            };
+            lab.send(channel, id, Body::IpcpJoined(joined));
+        }
+        Body::IpcpFlowDealloc(end) => {
+            lab.done(channel, id);
+            lab.send(channel, 0, Body::FlowDealloc(end));
+        }
         Body::IpcpFlowAlloc(request) => {
             lab.done(channel, id);
+            let through = request.end.is_some();
+            if through && request.flow_id % 2 == 0 {
+                let name = if request.hash == hash("a") { "a" } else { "b" };
+                let (mut piggyback, _) = lab.far_response(name, request.piggyback);
+                if request.flow_id % 8 == 0 {
+                    piggyback[24] ^= 1;
+                }
+                let reply = FlowResponse {
+                    flow_id: request.flow_id,
+                    piggyback,
+                    ..FlowResponse::default()
+                };
+                lab.send(channel, 0, Body::FlowAllocReply(reply));
+                return;
+            }
             let arrived = FlowReqArr {
                 hash: request.hash,
                 qos: request.qos,
                 mpl_ms: 100,
                 piggyback: request.piggyback,
-                local_flow_id: Some(request.flow_id),
+                local_flow_id: (!through).then_some(request.flow_id),
+                max_packet: 0,
             };
             lab.send(channel, 77, Body::FlowReqArr(arrived));
         }
         Body::IpcpFlowAllocResp(response) => {
             lab.done(channel, id);
-            lab.send(channel, 0, Body::FlowAllocReply(response));
+            if response.end.is_none() {
+                lab.send(channel, 0, Body::FlowAllocReply(response));
+            }
         }
         _ => lab.done(channel, id),
     }
@@ -333,7 +365,12 @@ proptest! {
         let mut lab = Lab::with(direct);
         lab.configure(security::Role::Client, "b", "kex=X25519");
         for number in 0..layers {
-            lab.layer(&format!("layer{number}"));
+            let name = format!("layer{number}");
+            if number % 2 == 0 {
+                lab.network(&name);
+            } else {
+                lab.layer(&name);
+            }
         }
         for event in events {
             apply(&mut lab, event);

@@ -39,6 +39,7 @@ fn arrive(lab: &mut Lab, channel: ConnId, request: &IpcpFlowAlloc) -> Body {
         mpl_ms: 100,
         piggyback: request.piggyback.clone(),
         local_flow_id: Some(request.flow_id),
+        max_packet: 0,
     };
     lab.send(channel, 77, Body::FlowReqArr(arrived));
     lab.answer(channel, 77).unwrap()
@@ -313,8 +314,8 @@ fn an_ipcp_that_does_not_answer_fails_the_call() {
     lab.done(channel, 4_711);
     let id = lab.start(manager, reg_body("n", pid));
     let (call, _) = lab.asked(channel);
-    let layer = o7s::control::LayerInfo::default();
-    lab.send(channel, call, Body::Layer(layer));
+    let joined = o7s::control::IpcpJoined::default();
+    lab.send(channel, call, Body::IpcpJoined(joined));
     assert_eq!(lab.failure(manager, id), ErrorKind::Ipcp);
     lab.send(channel, 5, Body::Status(Empty {}));
     let list = lab.core.list_ipcps();

@@ -5,5 +5,7 @@ mod autostart;
 mod flows;
 mod layers;
 mod names;
+mod network;
+mod network_security;
 mod processes;
 mod security;

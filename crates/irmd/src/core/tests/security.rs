@@ -263,6 +263,7 @@ fn arrive(lab: &mut Lab, channel: ConnId, request: &IpcpFlowAlloc, bytes: Vec<u8
         mpl_ms: 100,
         piggyback: bytes,
         local_flow_id: Some(request.flow_id),
+        max_packet: 0,
     };
     lab.send(channel, 77, Body::FlowReqArr(arrived));
 }
@@ -347,8 +348,7 @@ fn absent_short_and_old_requests_reach_no_program() {
         let refusal = FlowResponse {
             flow_id: request.flow_id,
             refusal: Some(failure),
-            mpl_ms: 0,
-            piggyback: Vec::new(),
+            ..FlowResponse::default()
         };
         lab.send(channel, 0, Body::FlowAllocReply(refusal));
         assert_eq!(lab.failure(client, alloc), ErrorKind::Auth);

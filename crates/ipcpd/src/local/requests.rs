@@ -1,31 +1,17 @@
-//! IPCPs of type local: a layer within one machine (`spec/shims.md` §7).
-//!
-//! Packets never pass through: both ends of a flow share its segment. What is left is the directory
-//! and the passing of flow requests and answers between the daemon and itself.
+//! Flow requests of a local layer whose programs share segments.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use o7s::{
     Error, ErrorKind, Result,
-    control::{Failure, FlowEnd, FlowReqArr, FlowResponse, IpcpConfig, IpcpFlowAlloc, IpcpType},
+    control::{Failure, FlowEnd, FlowReqArr, FlowResponse, IpcpFlowAlloc},
 };
-use o7s_wire::hash::NameHash;
 
-use crate::framework::{Directory, FlowAllocator, Ipcp, Output};
-
-/// Maximum packet lifetime of the layer, ms.
-pub const MPL_MS: u32 = 100;
-
-/// An IPCP of type local.
-#[derive(Debug, Default)]
-pub struct Local {
-    names: Names,
-    flows: Requests,
-}
-
-/// The registered names.
-#[derive(Debug, Default)]
-pub struct Names(BTreeSet<NameHash>);
+use super::{MPL_MS, refusal};
+use crate::{
+    data::End,
+    framework::{FlowAllocator, Output},
+};
 
 /// Flow requests under way, by the flow id of the requesting end, which is that of the other end
 /// too.
@@ -42,48 +28,13 @@ enum Stage {
     Waiting,
 }
 
-impl Ipcp for Local {
-    fn ipcp_type(&self) -> IpcpType {
-        IpcpType::Local
-    }
-
-    fn bootstrap(&mut self, _config: &IpcpConfig) -> Result<()> {
-        Ok(())
-    }
-
-    fn directory(&mut self) -> Option<&mut dyn Directory> {
-        Some(&mut self.names)
-    }
-
-    fn flows(&mut self) -> Option<&mut dyn FlowAllocator> {
-        Some(&mut self.flows)
-    }
-}
-
-impl Directory for Names {
-    fn register(&mut self, hash: NameHash) -> Result<()> {
-        self.0.insert(hash);
-        Ok(())
-    }
-
-    fn unregister(&mut self, hash: &NameHash) -> Result<()> {
-        self.0.remove(hash);
-        Ok(())
-    }
-
-    fn query(&self, hash: &NameHash) -> Result<()> {
-        if self.0.contains(hash) {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Name,
-            format!("{hash} is not registered in this layer"),
-        ))
-    }
-}
-
 impl FlowAllocator for Requests {
-    fn alloc(&mut self, request: IpcpFlowAlloc, out: &mut VecDeque<Output>) -> Result<()> {
+    fn alloc(
+        &mut self,
+        request: IpcpFlowAlloc,
+        _end: Option<End>,
+        out: &mut VecDeque<Output>,
+    ) -> Result<()> {
         if self.by_flow.contains_key(&request.flow_id) {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -99,6 +50,7 @@ impl FlowAllocator for Requests {
                 mpl_ms: MPL_MS,
                 piggyback: request.piggyback,
                 local_flow_id: Some(request.flow_id),
+                max_packet: 0,
             },
         ));
         Ok(())
@@ -115,7 +67,12 @@ impl FlowAllocator for Requests {
         }
     }
 
-    fn respond(&mut self, response: FlowResponse, out: &mut VecDeque<Output>) -> Result<()> {
+    fn respond(
+        &mut self,
+        response: FlowResponse,
+        _end: Option<End>,
+        out: &mut VecDeque<Output>,
+    ) -> Result<()> {
         match self.by_flow.get(&response.flow_id) {
             Some(Stage::Waiting) => {}
             Some(Stage::Told) | None => {
@@ -141,14 +98,5 @@ impl FlowAllocator for Requests {
             out.push_back(Output::Reply(refusal(end.flow_id, failure)));
         }
         Ok(())
-    }
-}
-
-fn refusal(flow_id: u64, failure: Failure) -> FlowResponse {
-    FlowResponse {
-        flow_id,
-        refusal: Some(failure),
-        mpl_ms: 0,
-        piggyback: Vec::new(),
     }
 }

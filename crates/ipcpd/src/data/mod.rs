@@ -1,0 +1,64 @@
+//! The data path of an IPCP: one thread that carries packets between flow ends and what lies below.
+//!
+//! The thread runs to completion: it takes what is there, a batch at a time, hands it on, and looks
+//! for more; no lock is taken per packet. Management talks to it through a queue of commands, and
+//! hears of flows that are over as [`Event`]s. A type implements [`DataPath`], which sees flow ends
+//! ([`End`]) through a [`Context`]; sockets are watched in the same loop.
+
+mod context;
+mod end;
+mod plane;
+
+pub use context::{Context, Token};
+pub use end::{End, Ends};
+pub use plane::{Handle, Plane, start};
+
+use std::time::Duration;
+
+use o7s::control::FlowEnd;
+
+/// What the data path tells management.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The end was given up: the daemon is to be told.
+    Ended(FlowEnd),
+    /// The process at the other side of this doorbell is gone.
+    BellClosed(u64),
+    /// The thread ended without being asked to.
+    Failed,
+}
+
+/// Whether a look at something was worth it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Packets went on: look again soon.
+    Some,
+    /// There was nothing to do.
+    None,
+}
+
+/// The packets of one IPCP type. All calls come from the data thread, one at a time, and none
+/// waits.
+pub trait DataPath: Send + 'static {
+    /// What management tells it: above all, new flows, which it adds with [`Context::add`].
+    type Command: Send + 'static;
+
+    /// Takes a command.
+    fn command(&mut self, cx: &mut Context, command: Self::Command);
+
+    /// Something may have happened at a flow's end: packets from the program, room for packets to
+    /// it, a change of its state, or the time of [`Context::set_timer`]. Takes a batch.
+    ///
+    /// An end whose packets cannot go on is paused ([`End::pause`]), not read.
+    fn poll(&mut self, cx: &mut Context, flow: Token) -> Progress;
+
+    /// The program gave its end back or died: what it wrote before is still to be carried on, then
+    /// the end is removed. The layer may keep the flow's identifiers for `linger`.
+    fn dealloc(&mut self, cx: &mut Context, flow: Token, linger: Duration);
+
+    /// A watched descriptor ([`Context::watch`]) can be read. Takes a batch.
+    fn readable(&mut self, cx: &mut Context, source: u64) -> Progress {
+        let _ = (cx, source);
+        Progress::None
+    }
+}
