@@ -101,14 +101,18 @@ def frcp_input() -> None:
         seed(
             "frcp_input",
             bytes([setup, 8])
-            + steps((0, message), read, *writes, poll, (0, ack), (0, ranges), tick, poll, tick, poll),
+            + steps(
+                (0, message), read, *writes, poll, (0, ack), (0, ranges), tick, poll, tick, poll
+            ),
         )
 
 
 def oap_messages() -> list[bytes]:
     found = []
     for exchange in VECTORS["oap"]["exchanges"]:
-        found += [bytes.fromhex(exchange[side]) for side in ("request", "response") if exchange.get(side)]
+        found += [
+            bytes.fromhex(exchange[side]) for side in ("request", "response") if exchange.get(side)
+        ]
     found += [bytes.fromhex(result["request"]) for result in VECTORS["oap_server_results"]]
     return found
 
@@ -130,9 +134,14 @@ def oap_exchange() -> None:
     for exchange in VECTORS["oap"]["exchanges"]:
         response = bytes.fromhex(exchange["response"])
         if len(response) < 2000:
-            seed("oap_exchange", bytes([1 if exchange["client_enc_conf"] is None else 5]) + response)
+            seed(
+                "oap_exchange", bytes([1 if exchange["client_enc_conf"] is None else 5]) + response
+            )
     for id, flow in FLOWS.items():
-        for side, setups in (("request", (64 | 2, 64 | 2 | 8 | 16)), ("response", (64 | 3, 64 | 7))):
+        for side, setups in (
+            ("request", (64 | 2, 64 | 2 | 8 | 16)),
+            ("response", (64 | 3, 64 | 7)),
+        ):
             frame = frames(flow["pcap"])[flow[side]["frame"] - 1]
             message = frame[frame.index(bytes.fromhex(id)) :]
             for setup in setups:
@@ -182,7 +191,15 @@ def encrypted_packet() -> None:
         text = b"packet %d" % number
         # Seal and deliver in both directions, then two late ones and a forged one.
         talk += [(0, text), (4, b""), (1, text), (5, b"")]
-    late = [(0, b"first"), (0, b"second"), (0, b"third"), (6, b"12"), (4, b""), (12, b"\x01"), (4, b"")]
+    late = [
+        (0, b"first"),
+        (0, b"second"),
+        (0, b"third"),
+        (6, b"12"),
+        (4, b""),
+        (12, b"\x01"),
+        (4, b""),
+    ]
     burst = [(0, b"x")] * 40 + [(4, b"")] * 40 + [(8, b"")]
     for setup in range(14):
         seed("encrypted_packet", bytes([setup, 0]) + steps(*talk, *late))

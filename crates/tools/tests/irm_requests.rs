@@ -197,7 +197,10 @@ fn components_are_connected_in_their_order() {
         requests,
         [
             Body::ConnectIpcp(connect("Management", Some(QosSpec::RAW))),
-            Body::ConnectIpcp(connect("Data Transfer", Some(QosSpec::VOICE))),
+            Body::ConnectIpcp(connect(
+                "Data Transfer",
+                Some(QosSpec::by_name("voice").unwrap())
+            )),
         ]
     );
     let (ran, requests) = scripted::run("i di n u d v", answer);
