@@ -17,7 +17,8 @@ use crate::{
     Error, ErrorKind, FlowFlags, FrctFlags, Node, Pending, QosSpec, Result,
     life::{DEALLOCATED, FlowInner, NO_TIMEOUT, new_eventfd},
     link::{FlowStats, Link, too_large},
-    process::{generation, lock, process},
+    process::{lock, process},
+    view::PacketView,
 };
 
 /// A blocked call looks this often whether the peer's process is still there. It learns of its end
@@ -701,47 +702,6 @@ impl Flow {
 
     fn has_flags(&self, flags: FlowFlags) -> bool {
         self.inner.flags().contains(flags)
-    }
-}
-
-/// A packet where it lies, in memory that the other end shares. Dropping it gives the space back.
-#[derive(Debug)]
-pub struct PacketView {
-    flow: Flow,
-    /// A number, so that the view may go from thread to thread.
-    address: usize,
-    length: usize,
-}
-
-impl PacketView {
-    /// Address of the first byte, valid while the view lives. Never make a reference of it: the
-    /// other end can write there.
-    #[must_use]
-    pub fn as_ptr(&self) -> *const u8 {
-        std::ptr::with_exposed_provenance(self.address)
-    }
-
-    /// Length in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether there is no byte.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-}
-
-impl Drop for PacketView {
-    fn drop(&mut self) {
-        if self.flow.inner.generation == generation()
-            && let Some(link) = self.flow.inner.link.get()
-        {
-            link.release_view();
-            self.flow.inner.after_read();
-        }
     }
 }
 

@@ -31,10 +31,11 @@ mod reactor;
 pub mod runtime;
 mod service;
 mod set;
+mod view;
 
 pub use error::{Error, ErrorKind, Result};
 pub use flags::{EventKind, FlowFlags, FrctFlags};
-pub use flow::{Flow, FlowState, PacketView};
+pub use flow::{Flow, FlowState};
 pub use link::FlowStats;
 pub use listener::Listener;
 pub use node::Node;
@@ -43,3 +44,4 @@ pub use pending::Pending;
 pub use reactor::{Reactor, Watch};
 pub use runtime::RuntimeDir;
 pub use set::{Event, EventQueue, FlowSet};
+pub use view::PacketView;

@@ -5,7 +5,10 @@
 
 use zeroize::Zeroize as _;
 
-use super::{EthConfig, Udp4Config, Udp6Config, UnicastConfig};
+use super::{
+    BootstrapIpcp, ConnectIpcp, EnrollIpcp, FlowReqArr, FlowResponse, Hash, IpcpConfig,
+    IpcpFlowAlloc, IpcpJoined, LayerInfo,
+};
 use crate::{Error, ErrorKind, QosSpec};
 
 /// What travels in one frame.
@@ -596,126 +599,6 @@ pub enum IpcpState {
     Shutdown = 6,
 }
 
-/// Request to start a layer.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct BootstrapIpcp {
-    /// The IPCP.
-    #[prost(int32, tag = "1")]
-    pub pid: i32,
-    /// The layer's configuration.
-    #[prost(message, required, tag = "2")]
-    pub config: IpcpConfig,
-}
-
-/// Configuration of a layer. Options of a type take tags from 10 (local) and from 30 (all others).
-/// Of the types' parts that of `ipcp_type` is looked at; local and broadcast have none.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct IpcpConfig {
-    /// The IPCP's type; must be that of the IPCP.
-    #[prost(enumeration = "IpcpType", tag = "1")]
-    pub ipcp_type: i32,
-    /// Name and directory hash.
-    #[prost(message, required, tag = "2")]
-    pub layer: LayerInfo,
-    /// Type local: let flows pass through the IPCP's process; none = programs share segments.
-    #[prost(message, optional, tag = "10")]
-    pub local: Option<Impairment>,
-    /// For type unicast.
-    #[prost(message, optional, tag = "30")]
-    pub unicast: Option<UnicastConfig>,
-    /// For types eth-llc and eth-dix.
-    #[prost(message, optional, tag = "31")]
-    pub eth: Option<EthConfig>,
-    /// For type udp4.
-    #[prost(message, optional, tag = "32")]
-    pub udp4: Option<Udp4Config>,
-    /// For type udp6.
-    #[prost(message, optional, tag = "33")]
-    pub udp6: Option<Udp6Config>,
-}
-
-/// What a layer of type local does to the packets of each direction of its flows, to test what
-/// stands such a network. The default does nothing to them.
-///
-/// Probabilities are in millionths (0 to 1,000,000).
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct Impairment {
-    /// Probability that a packet is lost.
-    #[prost(uint32, tag = "1")]
-    pub loss: u32,
-    /// Time that a packet takes, µs.
-    #[prost(uint32, tag = "2")]
-    pub delay_us: u32,
-    /// The delay varies evenly by up to this much either way, µs. Packets keep their order.
-    #[prost(uint32, tag = "3")]
-    pub jitter_us: u32,
-    /// Probability that the next packet overtakes a packet.
-    #[prost(uint32, tag = "4")]
-    pub reorder: u32,
-    /// Probability that a packet arrives twice.
-    #[prost(uint32, tag = "5")]
-    pub duplicate: u32,
-    /// Probability that one bit of a packet is flipped.
-    #[prost(uint32, tag = "6")]
-    pub corrupt: u32,
-    /// Longest packet, bytes; longer ones are dropped. 0 = what a segment can hold.
-    #[prost(uint32, tag = "7")]
-    pub mtu: u32,
-    /// Chooses the sequence of decisions.
-    #[prost(uint64, tag = "8")]
-    pub seed: u64,
-}
-
-/// What an IPCP says when it is a member of a layer.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct IpcpJoined {
-    /// The layer.
-    #[prost(message, required, tag = "1")]
-    pub layer: LayerInfo,
-    /// The two programs of a flow share its segment: the IPCP gets no ends.
-    #[prost(bool, tag = "2")]
-    pub shares_segments: bool,
-}
-
-/// What is known of a layer.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct LayerInfo {
-    /// Its name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Number of the directory hash ([`crate::DirHash`]).
-    #[prost(uint32, tag = "2")]
-    pub dir_hash: u32,
-}
-
-/// Request to enroll.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct EnrollIpcp {
-    /// The IPCP.
-    #[prost(int32, tag = "1")]
-    pub pid: i32,
-    /// Name of a member (or of the layer).
-    #[prost(string, tag = "2")]
-    pub dst: String,
-}
-
-/// Request to connect or disconnect a component.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct ConnectIpcp {
-    /// The IPCP.
-    #[prost(int32, tag = "1")]
-    pub pid: i32,
-    /// Name of the neighbour.
-    #[prost(string, tag = "2")]
-    pub dst: String,
-    /// `Data Transfer` or `Management`.
-    #[prost(string, tag = "3")]
-    pub component: String,
-    /// QoS of the flow.
-    #[prost(message, optional, tag = "4")]
-    pub qos: Option<Qos>,
-}
-
 /// The IPCPs, sorted by type number and pid.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct IpcpList {
@@ -890,83 +773,6 @@ pub struct Status {
     /// Open file descriptors of the daemon.
     #[prost(uint64, tag = "9")]
     pub descriptors: u64,
-}
-
-/// Hash of a name.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Hash {
-    /// The hash; its length is that of the layer's algorithm.
-    #[prost(bytes = "vec", tag = "1")]
-    pub hash: Vec<u8>,
-}
-
-/// Request to an IPCP to allocate a flow over its layer.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct IpcpFlowAlloc {
-    /// Flow id of the requesting end.
-    #[prost(uint64, tag = "1")]
-    pub flow_id: u64,
-    /// Hash of the destination.
-    #[prost(bytes = "vec", tag = "2")]
-    pub hash: Vec<u8>,
-    /// Requested QoS.
-    #[prost(message, required, tag = "3")]
-    pub qos: Qos,
-    /// OAP request, carried unread to the other side.
-    #[prost(bytes = "vec", tag = "4")]
-    pub piggyback: Vec<u8>,
-    /// The IPCP's end of the flow, with descriptors as for a program; none if the layer shares
-    /// segments. A refusal, at once or later, gives it back.
-    #[prost(message, optional, tag = "5")]
-    pub end: Option<FlowInfo>,
-}
-
-/// A flow request that arrived over a layer.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct FlowReqArr {
-    /// Hash of the destination.
-    #[prost(bytes = "vec", tag = "1")]
-    pub hash: Vec<u8>,
-    /// Requested QoS.
-    #[prost(message, required, tag = "2")]
-    pub qos: Qos,
-    /// Maximum packet lifetime of the layer, ms.
-    #[prost(uint32, tag = "3")]
-    pub mpl_ms: u32,
-    /// OAP request.
-    #[prost(bytes = "vec", tag = "4")]
-    pub piggyback: Vec<u8>,
-    /// Set by IPCPs of type local: the requesting end's flow id. Both ends are on this machine and
-    /// share its segment.
-    #[prost(uint64, optional, tag = "5")]
-    pub local_flow_id: Option<u64>,
-    /// Longest packet that the layer carries, bytes; 0 = what the segment can hold.
-    #[prost(uint32, tag = "6")]
-    pub max_packet: u32,
-}
-
-/// Outcome of a flow request.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct FlowResponse {
-    /// Flow id.
-    #[prost(uint64, tag = "1")]
-    pub flow_id: u64,
-    /// None = granted.
-    #[prost(message, optional, tag = "2")]
-    pub refusal: Option<Failure>,
-    /// Maximum packet lifetime of the layer, ms.
-    #[prost(uint32, tag = "3")]
-    pub mpl_ms: u32,
-    /// OAP response.
-    #[prost(bytes = "vec", tag = "4")]
-    pub piggyback: Vec<u8>,
-    /// Longest packet that the layer carries, bytes; 0 = what the segment can hold. From IPCPs.
-    #[prost(uint32, tag = "5")]
-    pub max_packet: u32,
-    /// From the daemon, for a granted flow: the IPCP's end, with descriptors as for a program;
-    /// none if the layer shares segments.
-    #[prost(message, optional, tag = "6")]
-    pub end: Option<FlowInfo>,
 }
 
 /// Flows whose state changed.

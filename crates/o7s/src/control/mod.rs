@@ -14,12 +14,14 @@
 
 mod connection;
 mod frame;
+mod ipcp;
 mod layer;
 mod message;
 
 pub use connection::{Connection, Progress};
 pub(crate) use connection::{remaining, unexpected};
 pub use frame::{Decoder, FrameError, MAX_FDS, REPLY_MAX, REQUEST_MAX, encode, receive, send};
+pub use ipcp::*;
 pub use layer::*;
 pub use message::*;
 
