@@ -357,10 +357,10 @@ fn rough(
     packet: &mut Vec<u8>,
 ) -> bool {
     seen[way] += 1;
-    if seen[way] % 7 == 0 {
+    if seen[way].is_multiple_of(7) {
         return false;
     }
-    if seen[way] % 5 == 0 {
+    if seen[way].is_multiple_of(5) {
         // This one waits, the one held before goes.
         let before = held[way].replace(std::mem::take(packet));
         return before.is_some_and(|before| {
