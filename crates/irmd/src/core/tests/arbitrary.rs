@@ -219,7 +219,7 @@ fn work(lab: &mut Lab, channel: ConnId, refuse: bool) {
     match body {
         Body::IpcpBootstrap(config) => {
             let joined = IpcpJoined {
-                shares_segments: config.layer.dir_hash % 2 == 0,
+                shares_segments: config.layer.dir_hash.is_multiple_of(2),
                 layer: config.layer,
             };
             lab.send(channel, id, Body::IpcpJoined(joined));
@@ -231,10 +231,10 @@ fn work(lab: &mut Lab, channel: ConnId, refuse: bool) {
         Body::IpcpFlowAlloc(request) => {
             lab.done(channel, id);
             let through = request.end.is_some();
-            if through && request.flow_id % 2 == 0 {
+            if through && request.flow_id.is_multiple_of(2) {
                 let name = if request.hash == hash("a") { "a" } else { "b" };
                 let (mut piggyback, _) = lab.far_response(name, request.piggyback);
-                if request.flow_id % 8 == 0 {
+                if request.flow_id.is_multiple_of(8) {
                     piggyback[24] ^= 1;
                 }
                 let reply = FlowResponse {
