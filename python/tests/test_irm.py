@@ -11,6 +11,7 @@ import sys
 import typing
 
 import pytest
+from authority import Authority
 
 import ouroboros
 from ouroboros import errors, irm
@@ -211,11 +212,9 @@ def test_an_ipcp_from_its_creation_to_its_end(own):
 
 
 def test_names(own, tmp_path):
-    files = [tmp_path / name for name in ("enc", "key", "crt")]
-    for file in files:
-        file.write_text("")
-        file.chmod(0o600)
-    enc, key, crt = map(str, files)
+    Authority().issue(tmp_path, "n1")
+    (tmp_path / "enc.conf").write_text("")
+    enc, key, crt = (str(tmp_path / name) for name in ("enc.conf", "key.pem", "crt.pem"))
     assert list_names() == []
     info = NameInfo(
         "n1",
