@@ -4,6 +4,7 @@
 //! with `parse` and `emit`; parsing is the only place where foreign bytes become typed values and
 //! the only place that can fail.
 
+pub mod address;
 pub mod frcp;
 pub mod hash;
 pub mod name;
