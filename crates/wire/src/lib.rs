@@ -5,6 +5,8 @@
 //! the only place that can fail.
 
 pub mod address;
+pub mod dt;
+pub mod fa;
 pub mod frcp;
 pub mod hash;
 pub mod name;
