@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use md5::Md5;
 use sha3::{Digest, Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
 /// Directory hash algorithm of a layer.
@@ -20,6 +21,8 @@ pub enum DirHash {
     Sha3_384 = 2,
     /// SHA3-512, 64 bytes.
     Sha3_512 = 3,
+    /// MD5, 16 bytes: of UDP layers, which have no choice.
+    Md5 = 5,
 }
 
 /// All algorithms a user may choose, in the order of their numbers.
@@ -34,7 +37,9 @@ impl DirHash {
     /// The algorithm with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        ALL.into_iter().find(|hash| *hash as u32 == number)
+        ALL.into_iter()
+            .chain([Self::Md5])
+            .find(|hash| *hash as u32 == number)
     }
 
     /// Length of a hash in bytes.
@@ -46,6 +51,7 @@ impl DirHash {
             Self::Sha3_256 => 32,
             Self::Sha3_384 => 48,
             Self::Sha3_512 => 64,
+            Self::Md5 => 16,
         }
     }
 
@@ -57,6 +63,7 @@ impl DirHash {
             Self::Sha3_256 => Sha3_256::digest(name).as_slice().into(),
             Self::Sha3_384 => Sha3_384::digest(name).as_slice().into(),
             Self::Sha3_512 => Sha3_512::digest(name).as_slice().into(),
+            Self::Md5 => Md5::digest(name).as_slice().into(),
         };
         NameHash(bytes)
     }
@@ -69,6 +76,7 @@ impl fmt::Display for DirHash {
             Self::Sha3_256 => "SHA3_256",
             Self::Sha3_384 => "SHA3_384",
             Self::Sha3_512 => "SHA3_512",
+            Self::Md5 => "MD5",
         })
     }
 }
@@ -78,6 +86,7 @@ impl fmt::Display for DirHash {
 #[error("unknown directory hash {0:?}; use SHA3_224, SHA3_256, SHA3_384 or SHA3_512")]
 pub struct UnknownHash(pub String);
 
+/// The words that a user may choose; MD5 is not among them.
 impl FromStr for DirHash {
     type Err = UnknownHash;
 
@@ -144,6 +153,10 @@ mod tests {
             "e098ae7fb0190561dffca699eccb4dcf605f900ee2fe18c71b5efee7"
         );
         assert_eq!(DirHash::Sha3_256.digest(b"fb").to_string(), "47aeba08");
+        assert_eq!(
+            hex(&DirHash::Md5.digest(b"oping")),
+            "7862c6fec5ecaef4aa2e3934725e23b3"
+        );
     }
 
     #[test]
@@ -153,7 +166,13 @@ mod tests {
             assert_eq!(DirHash::from_number(hash as u32), Some(hash));
             assert_eq!(hash.to_string().parse(), Ok(hash));
         }
-        assert_eq!(DirHash::from_number(5), None);
+        assert_eq!(DirHash::from_number(5), Some(DirHash::Md5));
+        assert_eq!(
+            DirHash::Md5.digest(b"n").as_bytes().len(),
+            DirHash::Md5.len()
+        );
+        assert_eq!(DirHash::from_number(4), None);
+        assert!("MD5".parse::<DirHash>().is_err());
         assert!("sha3_256".parse::<DirHash>().is_err());
     }
 }

@@ -101,6 +101,22 @@ pub struct IpcpFlowAlloc {
     pub end: Option<FlowInfo>,
 }
 
+/// Request to an IPCP of type broadcast to let a program join its layer; `Done` = under way, the
+/// outcome comes as `FlowAllocReply`, without piggyback (`spec/shims.md` §1.4 item 9).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IpcpFlowJoin {
+    /// Flow id.
+    #[prost(uint64, tag = "1")]
+    pub flow_id: u64,
+    /// Hash of the layer's name.
+    #[prost(bytes = "vec", tag = "2")]
+    pub hash: Vec<u8>,
+    /// The IPCP's end of the flow (side B), with descriptors as for a program. A refusal, at once
+    /// or later, gives it back.
+    #[prost(message, required, tag = "3")]
+    pub end: FlowInfo,
+}
+
 /// A flow request that arrived over a layer.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct FlowReqArr {
@@ -186,6 +202,56 @@ pub struct ConnectIpcp {
     /// QoS of the flow.
     #[prost(message, optional, tag = "4")]
     pub qos: Option<Qos>,
+}
+
+/// The state of an IPCP, for people and programs: what `irm ipcp show` shows.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IpcpStatus {
+    /// Tables, in the order in which they are to be read.
+    #[prost(message, repeated, tag = "1")]
+    pub sections: Vec<StatusSection>,
+}
+
+/// A table.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StatusSection {
+    /// What the table is about, in lower case: `flows`, `directory`, `neighbours`, …
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Titles of the columns, in lower case with `_` between words.
+    #[prost(string, repeated, tag = "2")]
+    pub columns: Vec<String>,
+    /// The rows; each has a cell per column.
+    #[prost(message, repeated, tag = "3")]
+    pub rows: Vec<StatusRow>,
+}
+
+/// A row.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StatusRow {
+    /// The cells as texts; numbers in decimal, without unit (it stands in the column's title).
+    #[prost(string, repeated, tag = "1")]
+    pub cells: Vec<String>,
+}
+
+impl StatusSection {
+    /// An empty table.
+    #[must_use]
+    pub fn new(name: &str, columns: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            columns: columns.iter().map(|title| (*title).to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row: a cell per column.
+    pub fn push<const N: usize>(&mut self, cells: [&dyn std::fmt::Display; N]) {
+        debug_assert_eq!(N, self.columns.len(), "{}", self.name);
+        self.rows.push(StatusRow {
+            cells: cells.iter().map(ToString::to_string).collect(),
+        });
+    }
 }
 
 /// What is known of a layer.

@@ -9,13 +9,16 @@ use super::{IpcpConfig, IpcpType, LayerInfo};
 use crate::{DirHash, Error, ErrorKind, Name, Result};
 
 /// Number of MD5 in layer configurations: the directory hash of UDP layers, which have no choice.
-pub const DIR_HASH_MD5: u32 = 5;
+pub const DIR_HASH_MD5: u32 = DirHash::Md5 as u32;
 
 /// Longest name of a network device in bytes.
 pub const DEVICE_MAX: usize = 255;
 
 /// UDP port of layers of type udp4 and udp6.
 pub const UDP_PORT: u16 = 3435;
+
+/// Most names with fixed addresses in the configuration of a UDP layer.
+pub const UDP_HOSTS_MAX: usize = 256;
 
 /// Ethertype of layers of type eth-dix.
 pub const ETHERTYPE: u16 = 0xa000;
@@ -170,8 +173,36 @@ pub struct EthConfig {
     pub ethertype: u32,
 }
 
+/// Where a name is served, for layers of type udp4 without name server.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Udp4Host {
+    /// The name, as programs allocate flows to it.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Address of the member that serves it, as [`Udp4Config::ip_addr`]; not 0.
+    #[prost(fixed32, tag = "2")]
+    pub ip_addr: u32,
+    /// Its UDP port; 0 = that of the layer.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+}
+
+/// Where a name is served, for layers of type udp6 without name server.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Udp6Host {
+    /// The name, as programs allocate flows to it.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Address of the member that serves it, 16 bytes in network order; not all 0.
+    #[prost(bytes = "vec", tag = "2")]
+    pub ip_addr: Vec<u8>,
+    /// Its UDP port; 0 = that of the layer.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+}
+
 /// A layer of type udp4.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Udp4Config {
     /// Own address as a number (127.0.0.1 is 0x7f000001); not 0.
     #[prost(fixed32, tag = "1")]
@@ -182,6 +213,9 @@ pub struct Udp4Config {
     /// UDP port, 1 to 65,535.
     #[prost(uint32, tag = "3", default = "3435")]
     pub port: u32,
+    /// Names with fixed addresses, asked before any name server; at most [`UDP_HOSTS_MAX`].
+    #[prost(message, repeated, tag = "4")]
+    pub hosts: Vec<Udp4Host>,
 }
 
 /// A layer of type udp6.
@@ -196,6 +230,47 @@ pub struct Udp6Config {
     /// UDP port, 1 to 65,535.
     #[prost(uint32, tag = "3", default = "3435")]
     pub port: u32,
+    /// Names with fixed addresses, asked before any name server; at most [`UDP_HOSTS_MAX`].
+    #[prost(message, repeated, tag = "4")]
+    pub hosts: Vec<Udp6Host>,
+}
+
+impl Udp4Host {
+    /// A name at an address, at a port or the layer's.
+    #[must_use]
+    pub fn new(name: &str, ip: Ipv4Addr, port: Option<u16>) -> Self {
+        Self {
+            name: name.to_owned(),
+            ip_addr: ip.into(),
+            port: port.map_or(0, Into::into),
+        }
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn ip(&self) -> Ipv4Addr {
+        self.ip_addr.into()
+    }
+}
+
+impl Udp6Host {
+    /// A name at an address, at a port or the layer's.
+    #[must_use]
+    pub fn new(name: &str, ip: Ipv6Addr, port: Option<u16>) -> Self {
+        Self {
+            name: name.to_owned(),
+            ip_addr: ip.octets().to_vec(),
+            port: port.map_or(0, Into::into),
+        }
+    }
+
+    /// The address.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] unless it has 16 bytes.
+    pub fn ip(&self) -> Result<Ipv6Addr> {
+        address6("ip_addr", &self.ip_addr)
+    }
 }
 
 impl Udp4Config {
@@ -206,6 +281,7 @@ impl Udp4Config {
             ip_addr: ip.into(),
             dns_addr: dns.map_or(0, Into::into),
             port: port.into(),
+            hosts: Vec::new(),
         }
     }
 
@@ -230,6 +306,7 @@ impl Udp6Config {
             ip_addr: ip.octets().to_vec(),
             dns_addr: dns.map_or_else(Vec::new, |dns| dns.octets().to_vec()),
             port: port.into(),
+            hosts: Vec::new(),
         }
     }
 
@@ -322,13 +399,22 @@ impl IpcpConfig {
             IpcpType::EthLlc | IpcpType::EthDix => self.eth.as_ref().ok_or_else(missing)?.check(),
             IpcpType::Udp4 => {
                 let udp = self.udp4.as_ref().ok_or_else(missing)?;
-                check_udp(udp.ip_addr == 0, &udp.ip(), udp.port)
+                check_udp(udp.ip_addr == 0, &udp.ip(), udp.port)?;
+                check_hosts(udp.hosts.len())?;
+                udp.hosts.iter().try_for_each(|host| {
+                    check_host(&host.name, host.ip_addr == 0, &host.ip(), host.port)
+                })
             }
             IpcpType::Udp6 => {
                 let udp = self.udp6.as_ref().ok_or_else(missing)?;
                 let ip = udp.ip()?;
                 udp.dns()?;
-                check_udp(ip.is_unspecified(), &ip, udp.port)
+                check_udp(ip.is_unspecified(), &ip, udp.port)?;
+                check_hosts(udp.hosts.len())?;
+                udp.hosts.iter().try_for_each(|host| {
+                    let ip = host.ip()?;
+                    check_host(&host.name, ip.is_unspecified(), &ip, host.port)
+                })
             }
         }
     }
@@ -382,6 +468,26 @@ fn check_udp(unspecified: bool, ip: &dyn std::fmt::Display, port: u32) -> Result
         )));
     }
     within("port", port, 1, u16::MAX.into())
+}
+
+fn check_hosts(number: usize) -> Result<()> {
+    if number <= UDP_HOSTS_MAX {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "the configuration has {number} hosts; there may be {UDP_HOSTS_MAX}: use a name server"
+    )))
+}
+
+fn check_host(name: &str, unspecified: bool, ip: &dyn std::fmt::Display, port: u32) -> Result<()> {
+    Name::new(name)?;
+    if unspecified {
+        return Err(invalid(format!(
+            "the host {name} cannot have the address {ip}; give the address of the machine that \
+             serves the name"
+        )));
+    }
+    within("port of a host", port, 0, u16::MAX.into())
 }
 
 fn within(field: &str, value: u32, from: u32, to: u32) -> Result<()> {

@@ -7,7 +7,7 @@ use zeroize::Zeroize as _;
 
 use super::{
     BootstrapIpcp, ConnectIpcp, EnrollIpcp, FlowReqArr, FlowResponse, Hash, IpcpConfig,
-    IpcpFlowAlloc, IpcpJoined, LayerInfo,
+    IpcpFlowAlloc, IpcpFlowJoin, IpcpJoined, IpcpStatus, LayerInfo,
 };
 use crate::{Error, ErrorKind, QosSpec};
 
@@ -24,8 +24,8 @@ pub struct Envelope {
     #[prost(
         oneof = "Body",
         tags = "3, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, \
-                35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 60, 61, 62, \
-                63, 64, 65, 66, 67, 70"
+                35, 36, 37, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, \
+                60, 61, 62, 63, 64, 65, 66, 67, 68, 70"
     )]
     pub body: Option<Body>,
 }
@@ -107,6 +107,9 @@ pub enum Body {
     /// What the daemon holds; answered by [`Body::StatusReply`].
     #[prost(message, tag = "36")]
     Status(Empty),
+    /// The state of an IPCP; answered by [`Body::IpcpStatus`].
+    #[prost(message, tag = "37")]
+    ShowIpcp(Pid),
 
     // Answers.
     /// It worked and there is nothing to say.
@@ -156,6 +159,12 @@ pub enum Body {
     /// The IPCP is a member of a layer now (answer of an IPCP to bootstrap and enroll).
     #[prost(message, tag = "54")]
     IpcpJoined(IpcpJoined),
+    /// Tell your state; answered by [`Body::IpcpStatus`].
+    #[prost(message, tag = "55")]
+    IpcpShow(Empty),
+    /// The state of an IPCP (its answer to `IpcpShow`, and the daemon's to `ShowIpcp`).
+    #[prost(message, tag = "56")]
+    IpcpStatus(IpcpStatus),
     /// Add a name's hash to the directory.
     #[prost(message, tag = "60")]
     IpcpReg(Hash),
@@ -177,6 +186,11 @@ pub enum Body {
     /// gives back with [`Body::FlowDealloc`] once it has carried on what was written before.
     #[prost(message, tag = "65")]
     IpcpFlowDealloc(FlowEnd),
+
+    /// Let a program join the broadcast layer, with the IPCP's end; `Done` = under way, the outcome
+    /// comes as [`Body::FlowAllocReply`].
+    #[prost(message, tag = "68")]
+    IpcpFlowJoin(IpcpFlowJoin),
 
     // IPCP to daemon.
     /// A flow request arrived over the layer; answered by [`Body::FlowId`].
