@@ -4,3 +4,4 @@
 pub mod forwarding;
 pub mod frcp;
 pub mod oap;
+pub mod unicast;
