@@ -28,14 +28,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use o7s_wire::qos::QosSpec;
+use o7s_wire::{dt::Eid, qos::QosSpec};
 
-pub use command::{Command, Component, FlowId, Lower, LowerError, LowerEvent, Op, Request};
+pub use command::{Command, Component, Lower, LowerError, LowerEvent, Op, Request};
 pub use config::{Congestion, DhtConfig, LayerConfig, LinkStateConfig, RoutingPolicy};
+pub use o7s_wire::dt::Address;
 pub use output::{FlowRequest, NodeError, Outcome, Output, Role, Status};
-
-/// Address of a member: 32 bits, not 0. In a DT header it is little endian, elsewhere big endian.
-pub type Address = u32;
 
 /// What a node starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,9 +98,9 @@ impl Node {
         let _ = (now, lower, packet);
     }
 
-    /// The payload of a DT packet to this member's address arrived for a component, `eid` below 64. `ecn` is
+    /// The payload of a DT packet to this member's address arrived for a component. `ecn` is
     /// what its header said.
-    pub fn dt_packet(&mut self, now: Instant, eid: u64, ecn: u8, payload: &[u8]) {
+    pub fn dt_packet(&mut self, now: Instant, eid: Eid, ecn: u8, payload: &[u8]) {
         let _ = (now, eid, ecn, payload);
     }
 

@@ -1,6 +1,6 @@
 //! What a driver says to a node.
 
-use o7s_wire::{hash::NameHash, name::Name, qos::QosSpec};
+use o7s_wire::{dt::Eid, hash::NameHash, name::Name, qos::QosSpec};
 
 use super::LayerConfig;
 
@@ -15,10 +15,6 @@ pub struct Lower(pub u32);
 /// Number of a request for an N-1 flow, chosen by the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request(pub u64);
-
-/// A user flow, named by its own EID: 64 or more, unpredictable, never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlowId(pub u64);
 
 /// A component that is connected by command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +83,7 @@ pub enum Command {
         /// Its hash.
         hash: NameHash,
     },
-    /// Asks for a flow: [`super::Output::FlowOpened`] comes when the request leaves, the outcome
+    /// Asks for a flow. A user flow is named by its own EID: 64 or more, unpredictable, not used again. [`super::Output::FlowOpened`] comes when the request leaves, the outcome
     /// [`super::Outcome::Allocated`] with the answer.
     Alloc {
         /// Number of the operation.
@@ -107,7 +103,7 @@ pub enum Command {
     /// Answers a flow request that arrived.
     Respond {
         /// The flow of the request.
-        flow: FlowId,
+        flow: Eid,
         /// 0 = accepted; negative = refused with this error number.
         response: i32,
         /// Piggybacked data.
@@ -116,7 +112,7 @@ pub enum Command {
     /// Ends a user flow, or an arrived request, without telling anybody.
     Dealloc {
         /// The flow.
-        flow: FlowId,
+        flow: Eid,
     },
 }
 

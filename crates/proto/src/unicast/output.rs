@@ -1,8 +1,13 @@
 //! What a node says to its driver.
 
-use o7s_wire::{hash::NameHash, name::Name, qos::QosSpec};
+use o7s_wire::{
+    dt::{Eid, QosCube},
+    hash::NameHash,
+    name::Name,
+    qos::QosSpec,
+};
 
-use super::{Address, FlowId, LayerConfig, Lower, Op, Request};
+use super::{Address, LayerConfig, Lower, Op, Request};
 
 /// What the driver is to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,9 +72,9 @@ pub enum Output {
         /// Destination.
         dst: Address,
         /// QoS cube.
-        cube: u8,
+        cube: QosCube,
         /// EID at the destination.
-        eid: u64,
+        eid: Eid,
         /// Payload.
         payload: Vec<u8>,
     },
@@ -78,28 +83,28 @@ pub enum Output {
         /// Operation that asked for the flow.
         op: Op,
         /// The flow.
-        flow: FlowId,
+        flow: Eid,
     },
     /// Packets of this flow may be sent, to `remote`.
     FlowUp {
         /// The flow.
-        flow: FlowId,
+        flow: Eid,
         /// Address of the other end.
         remote: Address,
         /// EID at the other end.
-        remote_eid: u64,
+        remote_eid: Eid,
     },
     /// A flow request arrived; answered by [`super::Command::Respond`].
     FlowRequest(FlowRequest),
     /// The flow's request is over, without answer in time: forget it.
     FlowExpired {
         /// The flow.
-        flow: FlowId,
+        flow: Eid,
     },
     /// The receiver of this flow reports congestion.
     Congestion {
         /// The flow.
-        flow: FlowId,
+        flow: Eid,
         /// Level, 32 times the average mark.
         ece: u16,
     },
@@ -116,8 +121,8 @@ pub enum Role {
     Data {
         /// Address of the neighbour.
         neighbour: Address,
-        /// QoS cube of the flow, 0 to 2.
-        cube: u8,
+        /// QoS cube of the flow.
+        cube: QosCube,
     },
 }
 
@@ -131,7 +136,7 @@ pub enum Outcome {
     /// The flow is allocated.
     Allocated {
         /// The flow.
-        flow: FlowId,
+        flow: Eid,
         /// Piggybacked data of the answer.
         data: Vec<u8>,
     },
@@ -141,7 +146,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowRequest {
     /// The flow.
-    pub flow: FlowId,
+    pub flow: Eid,
     /// Hash of the destination.
     pub hash: NameHash,
     /// Requested QoS.
