@@ -5,10 +5,13 @@
 //! the only place that can fail.
 
 pub mod address;
+pub mod cep;
 pub mod dt;
+pub mod enroll;
 pub mod fa;
 pub mod frcp;
 pub mod hash;
+pub mod linkstate;
 pub mod name;
 pub mod oap;
 pub mod ocbr;
