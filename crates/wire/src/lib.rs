@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod cep;
+pub mod dht;
 pub mod dt;
 pub mod enroll;
 pub mod fa;
