@@ -183,8 +183,8 @@ impl Message {
         if bytes.len() > MAX_LEN {
             return Err(ParseError::TooLong(bytes.len()));
         }
-        let message = schema::Dht::decode(bytes)
-            .map_err(|error| ParseError::Malformed(error.to_string()))?;
+        let message =
+            schema::Dht::decode(bytes).map_err(|error| ParseError::Malformed(error.to_string()))?;
         let code = message.code.ok_or(ParseError::Missing("code"))?;
         let src = message.src.ok_or(ParseError::Missing("src"))?;
         let id = required_key(src.id, "src.id", key_len)?;

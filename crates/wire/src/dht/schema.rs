@@ -131,7 +131,11 @@ impl From<&Nodes> for FindNodeRsp {
         Self {
             cookie: Some(nodes.cookie),
             key: Some(nodes.key.as_bytes().to_vec()),
-            contacts: nodes.contacts.iter().map(|&contact| contact.into()).collect(),
+            contacts: nodes
+                .contacts
+                .iter()
+                .map(|&contact| contact.into())
+                .collect(),
         }
     }
 }

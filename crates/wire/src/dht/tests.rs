@@ -133,7 +133,12 @@ fn contacts_that_nobody_can_be_are_left_out() {
 
 #[test]
 fn values_that_are_no_address_are_kept_as_they_are() {
-    for bytes in [vec![1], vec![0; 8], vec![1, 0, 0, 0, 0, 0, 0, 0], vec![2; 9]] {
+    for bytes in [
+        vec![1],
+        vec![0; 8],
+        vec![1, 0, 0, 0, 0, 0, 0, 0],
+        vec![2; 9],
+    ] {
         assert_eq!(Value::from_bytes(bytes.clone()), Value::Other(bytes));
     }
     let value = Value::from_bytes(vec![0, 0, 0, 0, 0x12, 0x34, 0x56, 0x78]);
