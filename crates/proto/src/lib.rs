@@ -5,4 +5,5 @@ pub mod dht;
 pub mod forwarding;
 pub mod frcp;
 pub mod oap;
+pub mod shim;
 pub mod unicast;
