@@ -5,6 +5,7 @@
 use std::{
     io,
     os::{fd::AsFd, unix::net::UnixStream as StdUnixStream},
+    time::Instant,
 };
 
 use o7s::{
@@ -15,22 +16,18 @@ use tokio::{
     io::Interest,
     net::UnixStream,
     signal::unix::{SignalKind, signal},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::UnboundedReceiver,
+    time::sleep_until,
 };
 
-use crate::{
-    data::Event,
-    framework::{Ipcp, Process},
-};
+use crate::framework::{Event, Ipcp, Post, Process};
 
-/// Runs the IPCP that `make` makes until the daemon is gone or asks it to end. Its data path tells
-/// what happens by the sender that `make` gets.
+/// Runs the IPCP that `make` makes, within the event loop, until the daemon is gone or asks it to
+/// end. Its data path, tasks and threads tell what happens by the [`Post`] that `make` gets.
 ///
 /// # Errors
-/// The channel is no socket, the event loop cannot be set up, or the data path failed.
-pub fn run<I: Ipcp>(make: impl FnOnce(UnboundedSender<Event>) -> I) -> Result<()> {
-    let (sender, events) = unbounded_channel();
-    let process = Process::new(make(sender));
+/// The channel is no socket, the event loop cannot be set up, or the IPCP failed.
+pub fn run<I: Ipcp>(make: impl FnOnce(Post<I::Event>) -> I) -> Result<()> {
     let failed = |error: io::Error| Error::system("use the control channel", &error);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -46,15 +43,19 @@ pub fn run<I: Ipcp>(make: impl FnOnce(UnboundedSender<Event>) -> I) -> Result<()
         )
     })?;
     channel.set_nonblocking(true).map_err(failed)?;
-    runtime
-        .block_on(serve(process, channel, events))
-        .map_err(failed)
+    let served = runtime.block_on(async {
+        let (post, events) = Post::new();
+        serve(Process::new(make(post)), channel, events).await
+    });
+    // A thread that waits for a neighbour keeps nobody here.
+    runtime.shutdown_background();
+    served.map_err(failed)
 }
 
 async fn serve<I: Ipcp>(
     mut process: Process<I>,
     channel: StdUnixStream,
-    mut events: UnboundedReceiver<Event>,
+    mut events: UnboundedReceiver<Event<I::Event>>,
 ) -> io::Result<()> {
     let stream = UnixStream::from_std(channel)?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -69,6 +70,7 @@ async fn serve<I: Ipcp>(
     let mut decoder = Decoder::new(REQUEST_MAX);
     let mut out = encode(&envelope(1, Body::Hello(hello)));
     loop {
+        let timeout = process.next_timeout();
         tokio::select! {
             biased;
             _ = terminate.recv() => {
@@ -84,9 +86,11 @@ async fn serve<I: Ipcp>(
                 }
             }
             Some(event) = events.recv() => {
-                if let Some(body) = process.event(event).map_err(io::Error::other)? {
-                    out.extend(encode(&envelope(0, body)));
-                }
+                let messages = process.event(Instant::now(), event).map_err(io::Error::other)?;
+                append(&mut out, messages);
+            }
+            () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
+                append(&mut out, process.timeout(Instant::now()));
             }
             ready = stream.readable() => {
                 ready?;
@@ -98,13 +102,18 @@ async fn serve<I: Ipcp>(
                 }
                 while let Some((envelope, fds)) = decoder.next_envelope().map_err(io::Error::other)? {
                     if let Some(body) = envelope.body {
-                        for (id, body) in process.message(envelope.id, body, fds) {
-                            out.extend(encode(&self::envelope(id, body)));
-                        }
+                        let messages = process.message(Instant::now(), envelope.id, body, fds);
+                        append(&mut out, messages);
                     }
                 }
             }
         }
+    }
+}
+
+fn append(out: &mut Vec<u8>, messages: Vec<(u64, Body)>) {
+    for (id, body) in messages {
+        out.extend(encode(&envelope(id, body)));
     }
 }
 

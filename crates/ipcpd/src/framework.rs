@@ -2,156 +2,27 @@
 //! (`spec/shims.md` §1.2, §1.4).
 //!
 //! A [`Process`] takes the daemon's messages and gives answers and requests of its own; it does no
-//! I/O. What a type cannot do is refused before the state is looked at.
+//! I/O. What a type cannot do is refused before the state is looked at. A type answers an operation
+//! at once or later, so that none waits for another: see [`Ipcp`].
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    os::fd::OwnedFd,
-};
+mod ipcp;
+mod post;
+
+pub use ipcp::{Answer, Directory, FlowAllocator, Ipcp, Operation, Outcome, Output, Turn};
+pub use post::{Event, Post};
+
+use std::{collections::BTreeMap, os::fd::OwnedFd, time::Instant};
 
 use o7s::{
     DirHash, Error, ErrorKind, Name, Result,
     control::{
-        Body, ConnectIpcp, Empty, Failure, FlowEnd, FlowInfo, FlowReqArr, FlowResponse, IpcpConfig,
-        IpcpFlowAlloc, IpcpJoined, IpcpState, IpcpType, LayerInfo,
+        Body, Empty, Failure, FlowInfo, FlowResponse, IpcpConfig, IpcpJoined, IpcpState, IpcpType,
+        LayerInfo,
     },
 };
 use o7s_wire::hash::NameHash;
 
-use crate::data::{End, Ends, Event};
-
-/// An IPCP of one type. Every operation that a type lacks answers "not supported".
-pub trait Ipcp {
-    /// The type.
-    fn ipcp_type(&self) -> IpcpType;
-
-    /// Starts a layer.
-    ///
-    /// # Errors
-    /// What keeps the type from it.
-    fn bootstrap(&mut self, config: &IpcpConfig) -> Result<()> {
-        let _ = config;
-        Err(self.unsupported("bootstrap"))
-    }
-
-    /// Becomes a member of the layer of `dst`.
-    ///
-    /// # Errors
-    /// What keeps the type from it.
-    fn enroll(&mut self, dst: &Name) -> Result<LayerInfo> {
-        let _ = dst;
-        Err(self.unsupported("enroll"))
-    }
-
-    /// Connects a component to a neighbour.
-    ///
-    /// # Errors
-    /// What keeps the type from it.
-    fn connect(&mut self, connect: &ConnectIpcp) -> Result<()> {
-        let _ = connect;
-        Err(self.unsupported("connect"))
-    }
-
-    /// Undoes [`Ipcp::connect`].
-    ///
-    /// # Errors
-    /// What keeps the type from it.
-    fn disconnect(&mut self, connect: &ConnectIpcp) -> Result<()> {
-        let _ = connect;
-        Err(self.unsupported("disconnect"))
-    }
-
-    /// Whether the programs of a flow share its segment, so that no ends are wanted here.
-    fn shares_segments(&self) -> bool {
-        false
-    }
-
-    /// The directory, if the type has one.
-    fn directory(&mut self) -> Option<&mut dyn Directory>;
-
-    /// Flow allocation, if the type has it.
-    fn flows(&mut self) -> Option<&mut dyn FlowAllocator>;
-
-    /// The error for an operation that the type lacks.
-    fn unsupported(&self, operation: &str) -> Error {
-        Error::new(
-            ErrorKind::NotSupported,
-            format!(
-                "{operation} is not supported by IPCP type {}",
-                self.ipcp_type().as_str()
-            ),
-        )
-    }
-}
-
-/// The names that are reachable in the layer.
-pub trait Directory {
-    /// Adds a hash; a second time changes nothing.
-    ///
-    /// # Errors
-    /// What keeps the type from it.
-    fn register(&mut self, hash: NameHash) -> Result<()>;
-
-    /// Removes a hash; one that is not there changes nothing.
-    ///
-    /// # Errors
-    /// What keeps the type from it.
-    fn unregister(&mut self, hash: &NameHash) -> Result<()>;
-
-    /// Whether the hash is reachable.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Name`] if it is not.
-    fn query(&self, hash: &NameHash) -> Result<()>;
-}
-
-/// What the layer asks of the daemon or tells it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// A flow request arrived for this machine. The answer comes as
-    /// [`FlowAllocator::request_answered`] with the same number.
-    Request(u64, FlowReqArr),
-    /// The outcome of a flow request of this machine. A refusal gives the end back.
-    Reply(FlowResponse),
-    /// The end is given back, or the request that arrived is over.
-    Ended(FlowEnd),
-}
-
-/// Flow allocation over the layer.
-pub trait FlowAllocator {
-    /// Asks for a flow, of which `end` is this IPCP's end unless the layer shares segments; `Ok` =
-    /// the request is under way.
-    ///
-    /// # Errors
-    /// Why it cannot be.
-    fn alloc(
-        &mut self,
-        request: IpcpFlowAlloc,
-        end: Option<End>,
-        out: &mut VecDeque<Output>,
-    ) -> Result<()>;
-
-    /// The daemon took a request in, as this flow id, or refused it.
-    fn request_answered(&mut self, number: u64, answer: Result<u64>, out: &mut VecDeque<Output>);
-
-    /// The answer of the accepting program; `end` as for [`FlowAllocator::alloc`].
-    ///
-    /// # Errors
-    /// There is no such request.
-    fn respond(
-        &mut self,
-        response: FlowResponse,
-        end: Option<End>,
-        out: &mut VecDeque<Output>,
-    ) -> Result<()>;
-
-    /// The program gave its end back, or died, or gave the request up. `end` is this IPCP's, which
-    /// it gives back in its time ([`Output::Ended`], or the data path's [`Event::Ended`]).
-    ///
-    /// # Errors
-    /// There is no such flow.
-    fn dealloc(&mut self, end: FlowEnd, out: &mut VecDeque<Output>) -> Result<()>;
-}
+use crate::data::{self, End, Ends};
 
 /// An IPCP with its state.
 #[derive(Debug)]
@@ -159,11 +30,38 @@ pub struct Process<I> {
     ipcp: I,
     state: IpcpState,
     hash: DirHash,
+    /// The bootstrap or enrollment that is under way.
+    joining: Option<Operation>,
+    /// Operations to be answered later.
+    pending: BTreeMap<Operation, Pending>,
+    next_operation: u64,
     /// Flow requests sent to the daemon: message id and the type's number.
     asked: BTreeMap<u64, u64>,
     next_id: u64,
-    out: VecDeque<Output>,
     ends: Ends,
+}
+
+/// An operation that the type answers later.
+#[derive(Debug)]
+struct Pending {
+    /// Of the daemon's message; 0 = nobody waits.
+    id: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Bootstrap(LayerInfo),
+    Enroll,
+    Status,
+    Other,
+}
+
+/// What became of a message: an answer, or what is awaited.
+#[allow(clippy::large_enum_variant, reason = "lives for one call")]
+enum Handled {
+    Answered(Body),
+    Later(Operation, What),
 }
 
 impl<I: Ipcp> Process<I> {
@@ -173,105 +71,210 @@ impl<I: Ipcp> Process<I> {
             ipcp,
             state: IpcpState::Boot,
             hash: DirHash::default(),
+            joining: None,
+            pending: BTreeMap::new(),
+            next_operation: 1,
             asked: BTreeMap::new(),
             // Id 1 is the greeting of the channel.
             next_id: 2,
-            out: VecDeque::new(),
             ends: Ends::default(),
         }
     }
 
-    /// The message to send for an event of the data path, if any.
+    /// The IPCP.
+    pub fn ipcp(&mut self) -> &mut I {
+        &mut self.ipcp
+    }
+
+    /// Handles what its threads and tasks tell; the messages to send for it.
     ///
     /// # Errors
-    /// The data path failed: the IPCP is of no use any more.
-    pub fn event(&mut self, event: Event) -> Result<Option<Body>> {
+    /// The IPCP is of no use any more.
+    pub fn event(&mut self, now: Instant, event: Event<I::Event>) -> Result<Vec<(u64, Body)>> {
         match event {
-            Event::Ended(end) => Ok(Some(Body::FlowDealloc(end))),
-            Event::BellClosed(bell) => {
-                self.ends.forget_bell(bell);
-                Ok(None)
+            Event::Own(event) => {
+                let mut turn = Turn::new(now);
+                self.ipcp.event(event, &mut turn)?;
+                Ok(self.messages(turn))
             }
-            Event::Failed => Err(Error::new(
+            Event::Data(data::Event::Ended(end)) => Ok(vec![(0, Body::FlowDealloc(end))]),
+            Event::Data(data::Event::BellClosed(bell)) => {
+                self.ends.forget_bell(bell);
+                Ok(Vec::new())
+            }
+            Event::Data(data::Event::Failed) => Err(Error::new(
                 ErrorKind::Ipcp,
                 "the data path broke off by an error in this IPCP; its log says more",
             )),
         }
     }
 
+    /// When [`Process::timeout`] is to be called at the latest.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.ipcp.next_timeout()
+    }
+
+    /// Does what is due; the messages to send for it.
+    pub fn timeout(&mut self, now: Instant) -> Vec<(u64, Body)> {
+        if self.ipcp.next_timeout().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let mut turn = Turn::new(now);
+        self.ipcp.timeout(&mut turn);
+        self.messages(turn)
+    }
+
     /// Handles a message of the daemon with its descriptors; the messages to send in turn.
-    pub fn message(&mut self, id: u64, body: Body, fds: Vec<OwnedFd>) -> Vec<(u64, Body)> {
+    pub fn message(
+        &mut self,
+        now: Instant,
+        id: u64,
+        body: Body,
+        fds: Vec<OwnedFd>,
+    ) -> Vec<(u64, Body)> {
+        let mut turn = Turn::new(now);
         let mut messages = Vec::new();
         match body {
-            Body::FlowId(flow) => self.answered(id, Ok(flow.flow_id)),
-            Body::Failure(failure) => self.answered(id, Err(failure.into())),
+            Body::FlowId(flow) => self.answered(id, Ok(flow.flow_id), &mut turn),
+            Body::Failure(failure) => self.answered(id, Err(failure.into()), &mut turn),
             Body::Done(_) | Body::HelloOk(_) => {}
-            body => {
-                let answer = self.operate(body, fds);
-                if id != 0 {
-                    let answer = answer.unwrap_or_else(|error| {
-                        tracing::debug!("Refused: {error}");
-                        Body::Failure(Failure::from(&error))
-                    });
-                    messages.push((id, answer));
+            body => match self.operate(body, fds, &mut turn) {
+                Ok(Handled::Later(operation, what)) => {
+                    if matches!(what, What::Bootstrap(_) | What::Enroll) {
+                        self.joining = Some(operation);
+                    }
+                    self.pending.insert(operation, Pending { id, what });
                 }
-            }
+                Ok(Handled::Answered(answer)) => messages.extend(answer_to(id, Ok(answer))),
+                Err(error) => messages.extend(answer_to(id, Err(error))),
+            },
         }
-        while let Some(output) = self.out.pop_front() {
-            messages.push(match output {
+        messages.extend(self.messages(turn));
+        messages
+    }
+
+    /// The messages that come of a turn.
+    fn messages(&mut self, mut turn: Turn) -> Vec<(u64, Body)> {
+        let mut messages = Vec::new();
+        while let Some(output) = turn.outputs.pop_front() {
+            match output {
+                Output::Done(operation, outcome) => {
+                    messages.extend(self.done(operation, outcome));
+                }
                 Output::Request(number, request) => {
                     let id = self.next_id;
                     self.next_id += 1;
                     self.asked.insert(id, number);
-                    (id, Body::FlowReqArr(request))
+                    messages.push((id, Body::FlowReqArr(request)));
                 }
-                Output::Reply(reply) => (0, Body::FlowAllocReply(reply)),
-                Output::Ended(end) => (0, Body::FlowDealloc(end)),
-            });
+                Output::Reply(reply) => messages.push((0, Body::FlowAllocReply(reply))),
+                Output::Ended(end) => messages.push((0, Body::FlowDealloc(end))),
+            }
         }
         messages
     }
 
-    fn answered(&mut self, id: u64, answer: Result<u64>) {
+    /// The answer to an operation that was under way.
+    fn done(&mut self, operation: Operation, outcome: Result<Outcome>) -> Option<(u64, Body)> {
+        let Some(Pending { id, what }) = self.pending.remove(&operation) else {
+            tracing::warn!("An operation that nobody waits for was answered.");
+            return None;
+        };
+        self.joining.take_if(|joining| *joining == operation);
+        let answer = outcome.and_then(|outcome| match (what, outcome) {
+            (What::Bootstrap(layer), Outcome::Done) | (What::Enroll, Outcome::Joined(layer)) => {
+                self.join(layer).map(Body::IpcpJoined)
+            }
+            (What::Status, Outcome::Status(status)) => Ok(Body::IpcpStatus(status)),
+            (What::Other, Outcome::Done) => Ok(Body::Done(Empty {})),
+            (what, outcome) => Err(Error::new(
+                ErrorKind::Ipcp,
+                format!("the IPCP gave a wrong answer to an operation ({what:?}): {outcome:?}"),
+            )),
+        });
+        answer_to(id, answer)
+    }
+
+    fn answered(&mut self, id: u64, answer: Result<u64>, turn: &mut Turn) {
         if let Some(number) = self.asked.remove(&id)
             && let Some(flows) = self.ipcp.flows()
         {
-            flows.request_answered(number, answer, &mut self.out);
+            flows.request_answered(number, answer, turn);
         }
     }
 
-    fn operate(&mut self, body: Body, fds: Vec<OwnedFd>) -> Result<Body> {
-        let done = Body::Done(Empty {});
+    fn operate(&mut self, body: Body, fds: Vec<OwnedFd>, turn: &mut Turn) -> Result<Handled> {
+        let operation = Operation(self.next_operation);
+        self.next_operation += 1;
+        let plain = |answer: Answer| match answer {
+            Answer::Now(()) => Handled::Answered(Body::Done(Empty {})),
+            Answer::Later => Handled::Later(operation, What::Other),
+        };
+        let done = Handled::Answered(Body::Done(Empty {}));
+        let joined = |joined| Handled::Answered(Body::IpcpJoined(joined));
         match body {
-            Body::IpcpBootstrap(config) => self.bootstrap(&config).map(Body::IpcpJoined),
+            Body::IpcpBootstrap(config) => {
+                let layer = self.check_bootstrap(&config)?;
+                let config = IpcpConfig {
+                    layer: layer.clone(),
+                    ..config
+                };
+                match self.ipcp.bootstrap(operation, &config, turn)? {
+                    Answer::Now(()) => self.join(layer).map(joined),
+                    Answer::Later => Ok(Handled::Later(operation, What::Bootstrap(layer))),
+                }
+            }
             Body::IpcpEnroll(dst) => {
                 let dst = Name::new(&dst.name)?;
-                let layer = self.ipcp.enroll(&dst)?;
-                self.join(&layer)?;
-                Ok(Body::IpcpJoined(self.joined(layer)))
+                // What the type lacks is refused before the state is looked at.
+                if !self.ipcp.enrolls() {
+                    return Err(self.ipcp.unsupported("enroll"));
+                }
+                self.check_boot()?;
+                let answer = self.ipcp.enroll(operation, &dst, turn)?;
+                match answer {
+                    Answer::Now(layer) => self.join(layer).map(joined),
+                    Answer::Later => Ok(Handled::Later(operation, What::Enroll)),
+                }
             }
-            Body::IpcpConnect(connect) => self.ipcp.connect(&connect).map(|()| done),
-            Body::IpcpDisconnect(connect) => self.ipcp.disconnect(&connect).map(|()| done),
+            Body::IpcpConnect(connect) => self.ipcp.connect(operation, &connect, turn).map(plain),
+            Body::IpcpDisconnect(connect) => {
+                self.ipcp.disconnect(operation, &connect, turn).map(plain)
+            }
+            Body::IpcpShow(_) => self
+                .ipcp
+                .status(operation, turn)
+                .map(|answer| match answer {
+                    Answer::Now(status) => Handled::Answered(Body::IpcpStatus(status)),
+                    Answer::Later => Handled::Later(operation, What::Status),
+                }),
             Body::IpcpReg(hash) => {
                 let (directory, hash) = self.directory("register", &hash.hash)?;
-                tracing::info!("Registered {hash}.");
-                directory.register(hash).map(|()| done)
+                tracing::info!("Registering {hash}.");
+                directory.register(operation, hash, turn).map(plain)
             }
             Body::IpcpUnreg(hash) => {
                 let (directory, hash) = self.directory("unregister", &hash.hash)?;
-                tracing::info!("Unregistered {hash}.");
-                directory.unregister(&hash).map(|()| done)
+                tracing::info!("Unregistering {hash}.");
+                directory.unregister(operation, &hash, turn).map(plain)
             }
             Body::IpcpQuery(hash) => {
                 let (directory, hash) = self.directory("query", &hash.hash)?;
-                directory.query(&hash).map(|()| done)
+                directory.query(operation, &hash, turn).map(plain)
             }
             Body::IpcpFlowAlloc(request) => {
                 self.flows("flow allocation")?;
                 self.check_hash(&request.hash)?;
                 let end = self.open(request.end.as_ref(), fds)?;
-                let (flows, out) = self.flows("flow allocation")?;
-                flows.alloc(request, end, out).map(|()| done)
+                let flows = self.flows("flow allocation")?;
+                flows.alloc(request, end, turn).map(|()| done)
+            }
+            Body::IpcpFlowJoin(join) => {
+                self.flows("flow join")?;
+                let hash = self.check_hash(&join.hash)?;
+                let end = self.ends.open(&join.end, fds)?;
+                let flows = self.flows("flow join")?;
+                flows.join(join.flow_id, &hash, end, turn).map(|()| done)
             }
             Body::IpcpFlowAllocResp(response) => {
                 self.flows("flow allocation")?;
@@ -288,13 +291,13 @@ impl<I: Ipcp> Process<I> {
                         (None, response, Some(error))
                     }
                 };
-                let (flows, out) = self.flows("flow allocation")?;
-                let outcome = flows.respond(response, end, out);
+                let flows = self.flows("flow allocation")?;
+                let outcome = flows.respond(response, end, turn);
                 failed.map_or(outcome, Err).map(|()| done)
             }
             Body::IpcpFlowDealloc(end) => {
-                let (flows, out) = self.flows("flow deallocation")?;
-                flows.dealloc(end, out).map(|()| done)
+                let flows = self.flows("flow deallocation")?;
+                flows.dealloc(end, turn).map(|()| done)
             }
             other => Err(Error::new(
                 ErrorKind::Invalid,
@@ -307,47 +310,59 @@ impl<I: Ipcp> Process<I> {
         info.map(|info| self.ends.open(info, fds)).transpose()
     }
 
-    fn joined(&self, layer: LayerInfo) -> IpcpJoined {
-        IpcpJoined {
-            layer,
-            shares_segments: self.ipcp.shares_segments(),
-        }
-    }
-
-    fn bootstrap(&mut self, config: &IpcpConfig) -> Result<IpcpJoined> {
+    /// The layer that the configuration asks for, with the hash that is used in it
+    /// (`spec/shims.md` §1.4 item 3).
+    fn check_bootstrap(&self, config: &IpcpConfig) -> Result<LayerInfo> {
         self.check_boot()?;
-        if config.ipcp_type != i32::from(self.ipcp.ipcp_type()) {
+        let ipcp_type = self.ipcp.ipcp_type();
+        if config.ipcp_type != i32::from(ipcp_type) {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!(
                     "the configuration is not for IPCP type {}",
-                    self.ipcp.ipcp_type().as_str()
+                    ipcp_type.as_str()
                 ),
             ));
         }
-        Name::new(&config.layer.name)?;
-        known_hash(config.layer.dir_hash)?;
-        self.ipcp.bootstrap(config)?;
-        self.join(&config.layer)?;
-        Ok(self.joined(config.layer.clone()))
+        let name = Name::new(&config.layer.name)?;
+        let dir_hash = match ipcp_type {
+            IpcpType::Udp4 | IpcpType::Udp6 => DirHash::Md5,
+            IpcpType::Broadcast => DirHash::Sha3_256,
+            _ => match known_hash(config.layer.dir_hash)? {
+                DirHash::Md5 => {
+                    return Err(Error::new(
+                        ErrorKind::Invalid,
+                        "MD5 is the directory hash of UDP layers only; use SHA3_256",
+                    ));
+                }
+                hash => hash,
+            },
+        };
+        Ok(LayerInfo {
+            name: name.as_str().to_owned(),
+            dir_hash: dir_hash as u32,
+        })
     }
 
     fn check_boot(&self) -> Result<()> {
-        if self.state == IpcpState::Boot {
+        let why = if self.joining.is_some() {
+            "the IPCP is about to join a layer; wait until that is done"
+        } else if self.state != IpcpState::Boot {
+            "the IPCP is a member of a layer already; create another IPCP for another layer"
+        } else {
             return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::IpcpState,
-            "the IPCP is a member of a layer already; create another IPCP for another layer",
-        ))
+        };
+        Err(Error::new(ErrorKind::IpcpState, why))
     }
 
-    fn join(&mut self, layer: &LayerInfo) -> Result<()> {
-        self.check_boot()?;
+    fn join(&mut self, layer: LayerInfo) -> Result<IpcpJoined> {
         self.hash = known_hash(layer.dir_hash)?;
         self.state = IpcpState::Operational;
         tracing::info!("Member of layer {}.", layer.name);
-        Ok(())
+        Ok(IpcpJoined {
+            layer,
+            shares_segments: self.ipcp.shares_segments(),
+        })
     }
 
     fn check_operational(&self) -> Result<()> {
@@ -390,25 +405,32 @@ impl<I: Ipcp> Process<I> {
         Ok((directory, hash))
     }
 
-    fn flows(
-        &mut self,
-        operation: &str,
-    ) -> Result<(&mut dyn FlowAllocator, &mut VecDeque<Output>)> {
+    fn flows(&mut self, operation: &str) -> Result<&mut dyn FlowAllocator> {
         if self.ipcp.flows().is_none() {
             return Err(self.ipcp.unsupported(operation));
         }
         self.check_operational()?;
         let unsupported = self.ipcp.unsupported(operation);
-        let flows = self.ipcp.flows().ok_or(unsupported)?;
-        Ok((flows, &mut self.out))
+        self.ipcp.flows().ok_or(unsupported)
     }
+}
+
+/// The message that answers the daemon's message `id`, unless it wanted no answer.
+fn answer_to(id: u64, answer: Result<Body>) -> Option<(u64, Body)> {
+    let body = answer.unwrap_or_else(|error| {
+        tracing::debug!("Refused: {error}");
+        Body::Failure(Failure::from(&error))
+    });
+    (id != 0).then_some((id, body))
 }
 
 fn known_hash(number: u32) -> Result<DirHash> {
     DirHash::from_number(number).ok_or_else(|| {
         Error::new(
             ErrorKind::Invalid,
-            format!("there is no directory hash with number {number}; use 0 to 3"),
+            format!(
+                "there is no directory hash with number {number}; use 0 to 3, or 5 in UDP layers"
+            ),
         )
     })
 }

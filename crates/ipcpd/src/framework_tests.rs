@@ -4,7 +4,10 @@ use super::*;
 use crate::local::{Local, MPL_MS};
 use o7s::{
     QosSpec,
-    control::{FlowId, Hash, NameRef},
+    control::{
+        ConnectIpcp, FlowEnd, FlowId, Hash, IpcpFlowAlloc, IpcpStatus, IpcpType, NameRef,
+        StatusSection,
+    },
 };
 use proptest::prelude::*;
 
@@ -52,12 +55,12 @@ trait Tell {
 
 impl Tell for Process<Local> {
     fn tell(&mut self, id: u64, body: Body) -> Vec<(u64, Body)> {
-        self.message(id, body, Vec::new())
+        self.message(Instant::now(), id, body, Vec::new())
     }
 }
 
 fn local() -> Local {
-    Local::new(tokio::sync::mpsc::unbounded_channel().0)
+    Local::new(Post::new().0)
 }
 
 /// The only message that comes of it.
@@ -116,8 +119,10 @@ fn states() {
     }
     let wrong_type = config(IpcpType::Unicast, 1);
     assert_eq!(refused(&mut process, wrong_type), ErrorKind::Invalid);
-    let wrong_hash = config(IpcpType::Local, 5);
-    assert_eq!(refused(&mut process, wrong_hash), ErrorKind::Invalid);
+    for wrong_hash in [4, 5, 6] {
+        let wrong_hash = config(IpcpType::Local, wrong_hash);
+        assert_eq!(refused(&mut process, wrong_hash), ErrorKind::Invalid);
+    }
     let mut process = operational();
     let again = config(IpcpType::Local, 1);
     assert_eq!(refused(&mut process, again), ErrorKind::IpcpState);
@@ -262,4 +267,172 @@ proptest! {
             prop_assert_eq!(answers, 1);
         }
     }
+}
+
+/// Answers everything later, in any order, when it is told to.
+#[derive(Default)]
+struct Slow {
+    asked: Vec<Operation>,
+    timeout: Option<Instant>,
+}
+
+impl Slow {
+    fn later<T>(&mut self, operation: Operation) -> Result<Answer<T>> {
+        self.asked.push(operation);
+        Ok(Answer::Later)
+    }
+}
+
+impl Ipcp for Slow {
+    type Event = (Operation, Result<Outcome>);
+
+    fn ipcp_type(&self) -> IpcpType {
+        IpcpType::Udp4
+    }
+
+    fn bootstrap(
+        &mut self,
+        operation: Operation,
+        _config: &IpcpConfig,
+        _turn: &mut Turn,
+    ) -> Result<Answer> {
+        self.later(operation)
+    }
+
+    fn enrolls(&self) -> bool {
+        true
+    }
+
+    fn enroll(
+        &mut self,
+        operation: Operation,
+        _: &Name,
+        _: &mut Turn,
+    ) -> Result<Answer<LayerInfo>> {
+        self.later(operation)
+    }
+
+    fn status(&mut self, operation: Operation, _: &mut Turn) -> Result<Answer<IpcpStatus>> {
+        self.later(operation)
+    }
+
+    fn directory(&mut self) -> Option<&mut dyn Directory> {
+        Some(self)
+    }
+
+    fn flows(&mut self) -> Option<&mut dyn FlowAllocator> {
+        None
+    }
+
+    fn event(&mut self, (operation, outcome): Self::Event, turn: &mut Turn) -> Result<()> {
+        turn.done(operation, outcome);
+        Ok(())
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    fn timeout(&mut self, turn: &mut Turn) {
+        self.timeout = None;
+        for operation in self.asked.drain(..) {
+            let error = Error::new(ErrorKind::TimedOut, "nobody answered");
+            turn.done(operation, Err(error));
+        }
+    }
+}
+
+impl Directory for Slow {
+    fn register(&mut self, operation: Operation, _: NameHash, _: &mut Turn) -> Result<Answer> {
+        self.later(operation)
+    }
+
+    fn unregister(&mut self, operation: Operation, _: &NameHash, _: &mut Turn) -> Result<Answer> {
+        self.later(operation)
+    }
+
+    fn query(&mut self, operation: Operation, _: &NameHash, _: &mut Turn) -> Result<Answer> {
+        self.later(operation)
+    }
+}
+
+impl Process<Slow> {
+    fn nothing(&mut self, id: u64, body: Body) -> Operation {
+        let messages = self.message(Instant::now(), id, body, Vec::new());
+        assert_eq!(messages, []);
+        *self.ipcp.asked.last().unwrap()
+    }
+
+    fn outcome(&mut self, operation: Operation, outcome: Result<Outcome>) -> Vec<(u64, Body)> {
+        let event = Event::Own((operation, outcome));
+        self.event(Instant::now(), event).unwrap()
+    }
+}
+
+#[test]
+fn operations_are_answered_when_they_are_done() {
+    let mut process = Process::new(Slow::default());
+    let bootstrap = process.nothing(2, config(IpcpType::Udp4, 1));
+    // Not twice, nor anything else before it is done.
+    for body in [
+        config(IpcpType::Udp4, 5),
+        Body::IpcpEnroll(NameRef { name: "n".into() }),
+        Body::IpcpQuery(Hash { hash: vec![1; 16] }),
+    ] {
+        let messages = process.message(Instant::now(), 3, body, Vec::new());
+        assert!(
+            matches!(&messages[..], [(3, Body::Failure(failure))]
+                if failure.errno == ErrorKind::IpcpState.errno()),
+            "{messages:?}"
+        );
+    }
+    // It fails, and may be tried again.
+    let refused = Err(Error::new(ErrorKind::Permission, "no"));
+    let messages = process.outcome(bootstrap, refused);
+    assert!(matches!(&messages[..], [(2, Body::Failure(_))]));
+    let enroll = process.nothing(4, Body::IpcpEnroll(NameRef { name: "n".into() }));
+    let refused = Err(Error::new(ErrorKind::TimedOut, "no"));
+    assert_eq!(process.outcome(enroll, refused).len(), 1);
+    let bootstrap = process.nothing(5, config(IpcpType::Udp4, 1));
+    let messages = process.outcome(bootstrap, Ok(Outcome::Done));
+    // UDP layers use MD5, whatever the configuration says.
+    assert!(matches!(&messages[..], [(5, Body::IpcpJoined(joined))] if joined.layer.dir_hash == 5));
+    // Others overlap.
+    let hash = || Hash { hash: vec![1; 16] };
+    let one = process.nothing(6, Body::IpcpReg(hash()));
+    let two = process.nothing(7, Body::IpcpQuery(hash()));
+    let three = process.nothing(8, Body::IpcpShow(Empty {}));
+    let status = IpcpStatus {
+        sections: vec![StatusSection::new("flows", &["id"])],
+    };
+    assert_eq!(
+        process.outcome(three, Ok(Outcome::Status(status.clone()))),
+        [(8, Body::IpcpStatus(status))]
+    );
+    assert_eq!(
+        process.outcome(two, Ok(Outcome::Done)),
+        [(7, Body::Done(Empty {}))]
+    );
+    assert_eq!(
+        process.outcome(one, Ok(Outcome::Done)),
+        [(6, Body::Done(Empty {}))]
+    );
+    // A second outcome is one too many.
+    assert_eq!(process.outcome(one, Ok(Outcome::Done)), []);
+    // Nobody waits for the answer to a notification.
+    let unasked = process.nothing(0, Body::IpcpUnreg(hash()));
+    assert_eq!(process.outcome(unasked, Ok(Outcome::Done)), []);
+}
+
+#[test]
+fn time_goes_to_the_type() {
+    let mut process = Process::new(Slow::default());
+    let now = Instant::now();
+    process.nothing(2, config(IpcpType::Udp4, 5));
+    process.ipcp.timeout = Some(now);
+    assert_eq!(process.next_timeout(), Some(now));
+    let messages = process.timeout(now);
+    assert!(matches!(&messages[..], [(2, Body::Failure(_))]));
+    assert_eq!(process.next_timeout(), None);
+    assert_eq!(process.timeout(now), []);
 }

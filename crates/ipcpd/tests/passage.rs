@@ -10,7 +10,7 @@ use std::{
 
 use o7s::control::{FlowEnd, Impairment};
 use o7s_ipcpd::{
-    data::{Event, Handle, Plane, start},
+    data::{Event, Events, Handle, Plane, start},
     local::{
         direction::REORDER_HOLD,
         path::{Connect, Passage},
@@ -36,7 +36,8 @@ struct Bench {
 impl Bench {
     fn new(impairment: Impairment) -> Self {
         let (sender, events) = unbounded_channel();
-        let (plane, handle) = Plane::new(Passage::new(impairment), sender).unwrap();
+        let tell = Events::new(move |event| sender.send(event).unwrap_or_default());
+        let (plane, handle) = Plane::new(Passage::new(impairment), tell).unwrap();
         let mut maker = Maker::default();
         let (asking, a) = maker.open(1, 10);
         let (accepting, b) = maker.open(2, 11);
@@ -448,11 +449,12 @@ fn wait(program: &mut Program) -> Vec<u8> {
 #[test]
 fn the_thread_sleeps_wakes_and_keeps_time() {
     let (sender, mut events) = unbounded_channel();
+    let tell = Events::new(move |event| sender.send(event).unwrap_or_default());
     let impairment = Impairment {
         delay_us: 2_000,
         ..Impairment::default()
     };
-    let handle = start(Passage::new(impairment), sender).unwrap();
+    let handle = start(Passage::new(impairment), tell).unwrap();
     let mut maker = Maker::default();
     let mut flows = BTreeMap::new();
     for number in 0..50 {

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::{convert::Infallible, time::Instant};
+
 use o7s::{
     DirHash, ErrorKind, QosSpec,
     control::{
@@ -9,13 +11,17 @@ use o7s::{
         IpcpType, LayerInfo,
     },
 };
-use o7s_ipcpd::{data::Event, framework::Process, local::Local};
+use o7s_ipcpd::{
+    data,
+    framework::{Event, Post, Process},
+    local::Local,
+};
 use support::{Maker, Program};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 struct Bench {
     process: Process<Local>,
-    events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<Event<Infallible>>,
     maker: Maker,
 }
 
@@ -33,13 +39,13 @@ fn config(local: Impairment) -> Body {
 
 impl Bench {
     fn new() -> Self {
-        let (sender, events) = unbounded_channel();
-        let mut process = Process::new(Local::new(sender));
+        let (post, events) = Post::new();
+        let mut process = Process::new(Local::new(post));
         let impairment = Impairment {
             mtu: 1400,
             ..Impairment::default()
         };
-        let joined = process.message(2, config(impairment), Vec::new());
+        let joined = process.message(Instant::now(), 2, config(impairment), Vec::new());
         assert!(matches!(
             &joined[..],
             [(2, Body::IpcpJoined(joined))] if !joined.shares_segments
@@ -52,7 +58,7 @@ impl Bench {
     }
 
     fn tell(&mut self, id: u64, body: Body) -> Vec<(u64, Body)> {
-        self.process.message(id, body, Vec::new())
+        self.process.message(Instant::now(), id, body, Vec::new())
     }
 
     /// A program asks for flow `flow_id`: the id of the request to the daemon, the program's end.
@@ -65,7 +71,9 @@ impl Bench {
             piggyback: vec![7],
             end: Some(info),
         };
-        let messages = self.process.message(20, Body::IpcpFlowAlloc(request), fds);
+        let messages = self
+            .process
+            .message(Instant::now(), 20, Body::IpcpFlowAlloc(request), fds);
         let [(20, Body::Done(_)), (id, Body::FlowReqArr(arrived))] = &messages[..] else {
             panic!("{messages:?}");
         };
@@ -89,7 +97,7 @@ impl Bench {
             ..FlowResponse::default()
         };
         let body = Body::IpcpFlowAllocResp(response);
-        (self.process.message(30, body, fds), program)
+        (self.process.message(Instant::now(), 30, body, fds), program)
     }
 
     fn dealloc(&mut self, flow_id: u64, side: u32) -> Vec<(u64, Body)> {
@@ -132,14 +140,18 @@ fn a_flow_from_request_to_end() {
     let mut ended = Vec::new();
     while ended.len() < 2 {
         let event = bench.events.blocking_recv().unwrap();
-        if let Some(Body::FlowDealloc(end)) = bench.process.event(event).unwrap() {
-            ended.push((end.flow_id, end.side));
-        }
+        let messages = bench.process.event(Instant::now(), event).unwrap();
+        ended.extend(given_back(&messages));
     }
     assert_eq!(ended, [(1, 1), (2, 1)]);
     assert_eq!(b.received(), [b"there"]);
     assert!(b.state.peer().closed);
-    assert!(bench.process.event(Event::Failed).is_err());
+    assert!(
+        bench
+            .process
+            .event(Instant::now(), Event::Data(data::Event::Failed))
+            .is_err()
+    );
 }
 
 #[test]
@@ -237,9 +249,9 @@ fn impairments_are_checked() {
             ..Impairment::default()
         },
     ] {
-        let (sender, _events) = unbounded_channel();
-        let mut process = Process::new(Local::new(sender));
-        let messages = process.message(2, config(wrong), Vec::new());
+        let (post, _events) = Post::new();
+        let mut process = Process::new(Local::new(post));
+        let messages = process.message(Instant::now(), 2, config(wrong), Vec::new());
         assert!(matches!(
             &messages[..],
             [(2, Body::Failure(failure))] if failure.message.contains("must be 0 to")

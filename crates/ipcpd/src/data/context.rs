@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{End, Event, Events};
 use o7s_ring::{Bell, Drain};
 use rustix::{
     event::epoll::{self, CreateFlags, EventData, EventFlags},
@@ -18,9 +19,6 @@ use rustix::{
         timerfd_settime,
     },
 };
-use tokio::sync::mpsc::UnboundedSender;
-
-use super::{End, Event};
 
 /// Looks in vain after which a flow is left until its doorbell rings.
 const IDLE_LOOKS: u32 = 64;
@@ -74,7 +72,7 @@ pub struct Context {
     touched: Vec<Token>,
     timers: BTreeSet<(Instant, Token)>,
     bells: BTreeMap<u64, HeardBell>,
-    events: UnboundedSender<Event>,
+    events: Events,
     epoll: OwnedFd,
     timer: OwnedFd,
     timer_set: Option<Instant>,
@@ -85,7 +83,7 @@ pub struct Context {
 
 impl Context {
     /// No ends; `wake` is readable when there are commands.
-    pub(super) fn new(events: UnboundedSender<Event>, wake: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(super) fn new(events: Events, wake: BorrowedFd<'_>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -261,8 +259,7 @@ impl Context {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        // Nobody listens any more when the IPCP ends.
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 
     /// Activates every end whose time has come.

@@ -13,7 +13,7 @@ pub use context::{Context, Token};
 pub use end::{End, Ends};
 pub use plane::{Handle, Plane, start};
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use o7s::control::FlowEnd;
 
@@ -26,6 +26,28 @@ pub enum Event {
     BellClosed(u64),
     /// The thread ended without being asked to.
     Failed,
+}
+
+/// Where the data path tells what happens.
+pub struct Events(Box<dyn Fn(Event) + Send>);
+
+impl Events {
+    /// Calls this for each event.
+    #[must_use]
+    pub fn new(tell: impl Fn(Event) + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    /// Tells.
+    pub(crate) fn send(&self, event: Event) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
 }
 
 /// Whether a look at something was worth it.

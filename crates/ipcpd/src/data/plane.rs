@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::{AsFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +16,8 @@ use std::{
 use o7s::{Error, Result, control::FlowEnd};
 use o7s_ring::wait::Spin;
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Context, DataPath, Event, Progress};
+use super::{Context, DataPath, Event, Events, Progress};
 
 /// Turns of a busy loop after which it looks for doorbells.
 const HEAR_EVERY: u32 = 16;
@@ -97,7 +97,7 @@ impl<P: DataPath> Plane<P> {
     ///
     /// # Errors
     /// No descriptors or memory.
-    pub fn new(path: P, events: UnboundedSender<Event>) -> io::Result<(Self, Handle<P::Command>)> {
+    pub fn new(path: P, events: Events) -> io::Result<(Self, Handle<P::Command>)> {
         let queue = Arc::new(Queue {
             commands: Mutex::default(),
             waiting: AtomicBool::new(false),
@@ -208,26 +208,18 @@ impl<P: DataPath> Plane<P> {
 ///
 /// # Errors
 /// No descriptors, memory or threads.
-pub fn start<P: DataPath>(path: P, events: UnboundedSender<Event>) -> Result<Handle<P::Command>> {
+pub fn start<P: DataPath>(path: P, events: Events) -> Result<Handle<P::Command>> {
     let failed = |error: io::Error| Error::system("start the data path", &error);
-    let (mut plane, mut handle) = Plane::new(path, events.clone()).map_err(failed)?;
+    let (mut plane, mut handle) = Plane::new(path, events).map_err(failed)?;
     let body = move || {
-        let guard = Guard(events);
-        plane.run();
-        std::mem::forget(guard);
+        let outcome = catch_unwind(AssertUnwindSafe(|| plane.run()));
+        if outcome.is_err() {
+            plane.cx.tell(Event::Failed);
+        }
     };
     let thread = std::thread::Builder::new()
         .name("data".to_owned())
         .spawn(body);
     handle.thread = Some(thread.map_err(failed)?);
     Ok(handle)
-}
-
-/// Tells management if the thread ends by a panic.
-struct Guard(UnboundedSender<Event>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.send(Event::Failed);
-    }
 }

@@ -10,7 +10,7 @@ pub mod path;
 pub mod requests;
 pub mod through;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, convert::Infallible};
 
 use o7s::{
     Error, ErrorKind, Result,
@@ -18,12 +18,8 @@ use o7s::{
 };
 use o7s_ring::{DEFAULT_CAPACITY, max_message};
 use o7s_wire::hash::NameHash;
-use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{
-    data::Event,
-    framework::{Directory, FlowAllocator, Ipcp},
-};
+use crate::framework::{Answer, Directory, FlowAllocator, Ipcp, Operation, Post, Turn};
 use requests::Requests;
 use through::Through;
 
@@ -40,7 +36,7 @@ const MILLION: u32 = 1_000_000;
 pub struct Local {
     names: Names,
     flows: Flows,
-    events: UnboundedSender<Event>,
+    post: Post<Infallible>,
 }
 
 /// How the ends of a flow meet.
@@ -53,13 +49,13 @@ enum Flows {
 }
 
 impl Local {
-    /// An IPCP whose data path, if it gets one, tells what happens by `events`.
+    /// An IPCP whose data path, if it gets one, tells what happens by `post`.
     #[must_use]
-    pub fn new(events: UnboundedSender<Event>) -> Self {
+    pub fn new(post: Post<Infallible>) -> Self {
         Self {
             names: Names::default(),
             flows: Flows::Shared(Requests::default()),
-            events,
+            post,
         }
     }
 }
@@ -69,17 +65,19 @@ impl Local {
 pub struct Names(BTreeSet<NameHash>);
 
 impl Ipcp for Local {
+    type Event = Infallible;
+
     fn ipcp_type(&self) -> IpcpType {
         IpcpType::Local
     }
 
-    fn bootstrap(&mut self, config: &IpcpConfig) -> Result<()> {
+    fn bootstrap(&mut self, _: Operation, config: &IpcpConfig, _: &mut Turn) -> Result<Answer> {
         if let Some(impairment) = config.local {
             check(&impairment)?;
             tracing::info!("Flows pass through this process: {impairment:?}.");
-            self.flows = Flows::Through(Through::start(impairment, self.events.clone())?);
+            self.flows = Flows::Through(Through::start(impairment, self.post.events())?);
         }
-        Ok(())
+        Ok(Answer::Now(()))
     }
 
     fn shares_segments(&self) -> bool {
@@ -99,19 +97,19 @@ impl Ipcp for Local {
 }
 
 impl Directory for Names {
-    fn register(&mut self, hash: NameHash) -> Result<()> {
+    fn register(&mut self, _: Operation, hash: NameHash, _: &mut Turn) -> Result<Answer> {
         self.0.insert(hash);
-        Ok(())
+        Ok(Answer::Now(()))
     }
 
-    fn unregister(&mut self, hash: &NameHash) -> Result<()> {
+    fn unregister(&mut self, _: Operation, hash: &NameHash, _: &mut Turn) -> Result<Answer> {
         self.0.remove(hash);
-        Ok(())
+        Ok(Answer::Now(()))
     }
 
-    fn query(&self, hash: &NameHash) -> Result<()> {
+    fn query(&mut self, _: Operation, hash: &NameHash, _: &mut Turn) -> Result<Answer> {
         if self.0.contains(hash) {
-            return Ok(());
+            return Ok(Answer::Now(()));
         }
         Err(Error::new(
             ErrorKind::Name,

@@ -1,6 +1,6 @@
 //! Flow requests of a local layer whose programs share segments.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use o7s::{
     Error, ErrorKind, Result,
@@ -10,7 +10,7 @@ use o7s::{
 use super::{MPL_MS, refusal};
 use crate::{
     data::End,
-    framework::{FlowAllocator, Output},
+    framework::{FlowAllocator, Output, Turn},
 };
 
 /// Flow requests under way, by the flow id of the requesting end, which is that of the other end
@@ -29,12 +29,7 @@ enum Stage {
 }
 
 impl FlowAllocator for Requests {
-    fn alloc(
-        &mut self,
-        request: IpcpFlowAlloc,
-        _end: Option<End>,
-        out: &mut VecDeque<Output>,
-    ) -> Result<()> {
+    fn alloc(&mut self, request: IpcpFlowAlloc, _end: Option<End>, turn: &mut Turn) -> Result<()> {
         if self.by_flow.contains_key(&request.flow_id) {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -42,7 +37,7 @@ impl FlowAllocator for Requests {
             ));
         }
         self.by_flow.insert(request.flow_id, Stage::Told);
-        out.push_back(Output::Request(
+        turn.push(Output::Request(
             request.flow_id,
             FlowReqArr {
                 hash: request.hash,
@@ -56,12 +51,12 @@ impl FlowAllocator for Requests {
         Ok(())
     }
 
-    fn request_answered(&mut self, number: u64, answer: Result<u64>, out: &mut VecDeque<Output>) {
+    fn request_answered(&mut self, number: u64, answer: Result<u64>, turn: &mut Turn) {
         match (answer, self.by_flow.get_mut(&number)) {
             (Ok(_), Some(stage)) => *stage = Stage::Waiting,
             (Err(error), Some(_)) => {
                 self.by_flow.remove(&number);
-                out.push_back(Output::Reply(refusal(number, Failure::from(&error))));
+                turn.push(Output::Reply(refusal(number, Failure::from(&error))));
             }
             (_, None) => {}
         }
@@ -71,7 +66,7 @@ impl FlowAllocator for Requests {
         &mut self,
         response: FlowResponse,
         _end: Option<End>,
-        out: &mut VecDeque<Output>,
+        turn: &mut Turn,
     ) -> Result<()> {
         match self.by_flow.get(&response.flow_id) {
             Some(Stage::Waiting) => {}
@@ -83,19 +78,19 @@ impl FlowAllocator for Requests {
             }
         }
         self.by_flow.remove(&response.flow_id);
-        out.push_back(Output::Reply(FlowResponse {
+        turn.push(Output::Reply(FlowResponse {
             mpl_ms: MPL_MS,
             ..response
         }));
         Ok(())
     }
 
-    fn dealloc(&mut self, end: FlowEnd, out: &mut VecDeque<Output>) -> Result<()> {
+    fn dealloc(&mut self, end: FlowEnd, turn: &mut Turn) -> Result<()> {
         // An allocated flow has no state here; one under way ends.
         if self.by_flow.remove(&end.flow_id).is_some() {
             let error = Error::new(ErrorKind::FlowDown, "the flow was deallocated");
             let failure = Failure::from(&error);
-            out.push_back(Output::Reply(refusal(end.flow_id, failure)));
+            turn.push(Output::Reply(refusal(end.flow_id, failure)));
         }
         Ok(())
     }

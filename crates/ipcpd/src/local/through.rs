@@ -1,13 +1,12 @@
 //! Flow requests of a local layer whose flows pass through the IPCP: as in a network, the request
 //! that arrives is another flow for the daemon than the one that was asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use o7s::{
     Error, ErrorKind, Result,
     control::{Failure, FlowEnd, FlowReqArr, FlowResponse, Impairment, IpcpFlowAlloc},
 };
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     MPL_MS,
@@ -15,8 +14,8 @@ use super::{
     refusal,
 };
 use crate::{
-    data::{self, End, Event, Handle},
-    framework::{FlowAllocator, Output},
+    data::{self, End, Events, Handle},
+    framework::{FlowAllocator, Output, Turn},
 };
 
 /// Side of the IPCP's end of a flow that a program asks for.
@@ -49,7 +48,7 @@ impl Through {
     ///
     /// # Errors
     /// No descriptors, memory or threads.
-    pub fn start(impairment: Impairment, events: UnboundedSender<Event>) -> Result<Self> {
+    pub fn start(impairment: Impairment, events: Events) -> Result<Self> {
         Ok(Self {
             max_packet: impairment.mtu,
             data: data::start(Passage::new(impairment), events)?,
@@ -58,26 +57,21 @@ impl Through {
         })
     }
 
-    fn refuse(&mut self, flow: u64, failure: Failure, out: &mut VecDeque<Output>) {
+    fn refuse(&mut self, flow: u64, failure: Failure, turn: &mut Turn) {
         if let Some(asked) = self.asked.remove(&flow) {
             if let Some(arrived) = asked.arrived {
                 self.arrived.remove(&arrived);
             }
             // Who gave up was told already.
             if asked.end.is_some() {
-                out.push_back(Output::Reply(refusal(flow, failure)));
+                turn.push(Output::Reply(refusal(flow, failure)));
             }
         }
     }
 }
 
 impl FlowAllocator for Through {
-    fn alloc(
-        &mut self,
-        request: IpcpFlowAlloc,
-        end: Option<End>,
-        out: &mut VecDeque<Output>,
-    ) -> Result<()> {
+    fn alloc(&mut self, request: IpcpFlowAlloc, end: Option<End>, turn: &mut Turn) -> Result<()> {
         let flow = request.flow_id;
         let end = end.ok_or_else(|| {
             Error::new(
@@ -96,7 +90,7 @@ impl FlowAllocator for Through {
             arrived: None,
         };
         self.asked.insert(flow, asked);
-        out.push_back(Output::Request(
+        turn.push(Output::Request(
             flow,
             FlowReqArr {
                 hash: request.hash,
@@ -110,7 +104,7 @@ impl FlowAllocator for Through {
         Ok(())
     }
 
-    fn request_answered(&mut self, number: u64, answer: Result<u64>, out: &mut VecDeque<Output>) {
+    fn request_answered(&mut self, number: u64, answer: Result<u64>, turn: &mut Turn) {
         match (answer, self.asked.get_mut(&number)) {
             (Ok(arrived), Some(asked)) if asked.end.is_some() => {
                 asked.arrived = Some(arrived);
@@ -118,9 +112,9 @@ impl FlowAllocator for Through {
             }
             (Ok(arrived), _) => {
                 self.asked.remove(&number);
-                out.push_back(Output::Ended(end(arrived, ARRIVED)));
+                turn.push(Output::Ended(end(arrived, ARRIVED)));
             }
-            (Err(error), _) => self.refuse(number, Failure::from(&error), out),
+            (Err(error), _) => self.refuse(number, Failure::from(&error), turn),
         }
     }
 
@@ -128,7 +122,7 @@ impl FlowAllocator for Through {
         &mut self,
         response: FlowResponse,
         accepting: Option<End>,
-        out: &mut VecDeque<Output>,
+        turn: &mut Turn,
     ) -> Result<()> {
         let unknown = || {
             Error::new(
@@ -138,7 +132,7 @@ impl FlowAllocator for Through {
         };
         let flow = self.arrived.remove(&response.flow_id).ok_or_else(unknown)?;
         if let Some(failure) = response.refusal {
-            self.refuse(flow, failure, out);
+            self.refuse(flow, failure, turn);
             return Ok(());
         }
         let asked = self.asked.remove(&flow).ok_or_else(unknown)?;
@@ -150,11 +144,11 @@ impl FlowAllocator for Through {
                     response.flow_id
                 ),
             );
-            out.push_back(Output::Reply(refusal(flow, Failure::from(&error))));
+            turn.push(Output::Reply(refusal(flow, Failure::from(&error))));
             return Err(error);
         };
         self.data.send(Connect { asking, accepting });
-        out.push_back(Output::Reply(FlowResponse {
+        turn.push(Output::Reply(FlowResponse {
             flow_id: flow,
             mpl_ms: MPL_MS,
             max_packet: self.max_packet,
@@ -164,20 +158,20 @@ impl FlowAllocator for Through {
         Ok(())
     }
 
-    fn dealloc(&mut self, gone: FlowEnd, out: &mut VecDeque<Output>) -> Result<()> {
+    fn dealloc(&mut self, gone: FlowEnd, turn: &mut Turn) -> Result<()> {
         let flow = gone.flow_id;
         let Some(asked) = self.asked.get_mut(&flow).filter(|_| gone.side == ASKED) else {
             self.data.dealloc(gone);
             return Ok(());
         };
         if asked.end.take().is_some() {
-            out.push_back(Output::Ended(end(flow, ASKED)));
+            turn.push(Output::Ended(end(flow, ASKED)));
         }
         // Without an id yet it is given up when the id comes.
         if let Some(arrived) = asked.arrived {
             self.asked.remove(&flow);
             self.arrived.remove(&arrived);
-            out.push_back(Output::Ended(end(arrived, ARRIVED)));
+            turn.push(Output::Ended(end(arrived, ARRIVED)));
         }
         Ok(())
     }
