@@ -1,7 +1,9 @@
 //! The protocols of Ouroboros as state machines: bytes, commands and `now` go in, bytes, events and
 //! the next deadline come out. No clock, no socket, no thread.
 
+pub mod cep;
 pub mod dht;
+pub mod enrollment;
 pub mod forwarding;
 pub mod frcp;
 pub mod oap;
