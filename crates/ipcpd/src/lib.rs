@@ -2,10 +2,12 @@
 //!
 //! [`framework`] is an IPCP as a state machine without I/O around an [`framework::Ipcp`];
 //! [`channel`] runs it on the control channel to the daemon. [`data`] is the thread that carries
-//! packets, for types whose flows pass through.
+//! packets, for types whose flows pass through. [`lower`] are the N-1 flows of types that sit on other
+//! layers.
 
 pub mod channel;
 pub mod cli;
 pub mod data;
 pub mod framework;
 pub mod local;
+pub mod lower;

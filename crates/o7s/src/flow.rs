@@ -322,6 +322,12 @@ impl Flow {
         Ok(())
     }
 
+    /// Whether a read would not wait, as far as can be seen without a lock: for loops that look often.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.inner.link().map_or(true, Link::is_readable)
+    }
+
     /// Waits until a read would not wait.
     ///
     /// # Errors

@@ -83,4 +83,29 @@ pub trait DataPath: Send + 'static {
         let _ = (cx, source);
         Progress::None
     }
+
+    /// Once per turn, before the ends are polled: work on what the path reads without being told to,
+    /// such as N-1 flows ([`crate::lower`]). Takes a batch of each.
+    fn turn(&mut self, cx: &mut Context) -> Progress {
+        let _ = cx;
+        Progress::None
+    }
+
+    /// Whether [`DataPath::turn`] has something to look at; while the thread spins it then asks
+    /// [`DataPath::is_ready`].
+    fn is_active(&self) -> bool {
+        false
+    }
+
+    /// Whether [`DataPath::turn`] would find something to do.
+    fn is_ready(&self) -> bool {
+        false
+    }
+
+    /// The thread is about to sleep: asks for a watched descriptor to become readable with the next
+    /// thing to do; false if it is there already.
+    fn arm(&mut self, cx: &mut Context) -> bool {
+        let _ = cx;
+        true
+    }
 }

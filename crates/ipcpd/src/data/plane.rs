@@ -130,6 +130,7 @@ impl<P: DataPath> Plane<P> {
         for source in std::mem::take(&mut self.cx.sources) {
             busy |= self.path.readable(&mut self.cx, source) == Progress::Some;
         }
+        busy |= self.path.turn(&mut self.cx) == Progress::Some;
         self.cx.settle();
         let mut at = 0;
         while let Some(token) = self.cx.active.get(at).copied() {
@@ -180,7 +181,10 @@ impl<P: DataPath> Plane<P> {
 
     /// Waits until there may be something to do.
     pub fn wait(&mut self) {
-        if self.cx.arm_all() && !self.queue.waiting.load(Ordering::Acquire) {
+        if self.cx.arm_all()
+            && self.path.arm(&mut self.cx)
+            && !self.queue.waiting.load(Ordering::Acquire)
+        {
             self.cx.hear(true);
         } else {
             self.cx.hear(false);
@@ -193,9 +197,11 @@ impl<P: DataPath> Plane<P> {
             if self.turn(Instant::now()) {
                 continue;
             }
-            let (cx, queue) = (&self.cx, &self.queue);
-            let ready = || cx.is_ready() || queue.waiting.load(Ordering::Relaxed);
-            let found = !cx.active.is_empty() && spin.until(cx.next_timer(), ready);
+            let (cx, path, queue) = (&self.cx, &self.path, &self.queue);
+            let ready =
+                || cx.is_ready() || path.is_ready() || queue.waiting.load(Ordering::Relaxed);
+            let looks = !cx.active.is_empty() || path.is_active();
+            let found = looks && spin.until(cx.next_timer(), ready);
             if !found {
                 self.wait();
             }
