@@ -20,7 +20,6 @@
 //! A packet of 0 bytes on an N-1 flow is that flow's sign of life and goes nowhere (`spec/unicast.md` §2.1).
 
 mod command;
-mod config;
 mod output;
 
 use std::{
@@ -31,7 +30,6 @@ use std::{
 use o7s_wire::{dt::Eid, qos::QosSpec};
 
 pub use command::{Command, Component, Lower, LowerError, LowerEvent, Op, Request};
-pub use config::{Congestion, DhtConfig, LayerConfig, LinkStateConfig, RoutingPolicy};
 pub use o7s_wire::dt::Address;
 pub use output::{FlowRequest, NodeError, Outcome, Output, Role, Status};
 

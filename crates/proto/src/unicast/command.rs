@@ -1,8 +1,6 @@
 //! What a driver says to a node.
 
-use o7s_wire::{dt::Eid, hash::NameHash, name::Name, qos::QosSpec};
-
-use super::LayerConfig;
+use o7s_wire::{dt::Eid, enroll::LayerConfig, hash::NameHash, name::Name, qos::QosSpec};
 
 /// Number of an operation, chosen by the driver, unique among those under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

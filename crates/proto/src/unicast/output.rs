@@ -2,12 +2,13 @@
 
 use o7s_wire::{
     dt::{Eid, QosCube},
+    enroll::LayerConfig,
     hash::NameHash,
     name::Name,
     qos::QosSpec,
 };
 
-use super::{Address, LayerConfig, Lower, Op, Request};
+use super::{Address, Lower, Op, Request};
 
 /// What the driver is to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
