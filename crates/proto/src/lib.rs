@@ -6,6 +6,7 @@ pub mod dht;
 pub mod enrollment;
 pub mod forwarding;
 pub mod frcp;
+pub mod graph;
 pub mod oap;
 pub mod shim;
 pub mod unicast;
