@@ -2,6 +2,7 @@
 //! the next deadline come out. No clock, no socket, no thread.
 
 pub mod cep;
+pub mod congestion;
 pub mod dht;
 pub mod enrollment;
 pub mod forwarding;
