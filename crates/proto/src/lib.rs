@@ -4,10 +4,13 @@
 pub mod cep;
 pub mod congestion;
 pub mod dht;
+pub mod dt;
 pub mod enrollment;
+pub mod fa;
 pub mod forwarding;
 pub mod frcp;
 pub mod graph;
 pub mod oap;
+pub mod schedule;
 pub mod shim;
 pub mod unicast;

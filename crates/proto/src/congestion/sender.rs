@@ -83,7 +83,7 @@ pub struct Sender {
     since_report: u32,
     avoiding: bool,
     /// The packet at the head of the queue has been counted and may go then.
-    held: Option<Instant>,
+    pub(super) held: Option<Instant>,
 }
 
 impl Sender {
