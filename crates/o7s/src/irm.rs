@@ -14,9 +14,10 @@ use crate::{
 
 pub use control::{
     AddressPolicy, Balance, CongestionPolicy, DIR_HASH_MD5, DhtConfig, DirConfig, DirectoryPolicy,
-    DtConfig, ETHERTYPE, EthConfig, IpcpConfig, IpcpInfo, IpcpState, IpcpType, LayerInfo,
-    LinkStateConfig, LinkStatePolicy, NameInfo, RoutingConfig, RoutingPolicy, SecurityPaths,
-    Status, UDP_PORT, Udp4Config, Udp6Config, UnicastConfig,
+    DtConfig, ETHERTYPE, EthConfig, Impairment, IpcpConfig, IpcpInfo, IpcpState, IpcpStatus,
+    IpcpType, LayerInfo, LinkStateConfig, LinkStatePolicy, NameInfo, RoutingConfig, RoutingPolicy,
+    SecurityPaths, Status, StatusRow, StatusSection, UDP_HOSTS_MAX, UDP_PORT, Udp4Config, Udp4Host,
+    Udp6Config, Udp6Host, UnicastConfig,
 };
 
 /// Component name of data transfer, for [`Irm::connect_ipcp`].
@@ -77,10 +78,11 @@ impl Irm {
     /// Starts a layer in an IPCP.
     ///
     /// # Errors
-    /// Those of [`IpcpConfig::check`], before anything is sent; [`ErrorKind::NotFound`], [`ErrorKind::IpcpState`], or what the IPCP says.
+    /// Those of [`IpcpConfig::check`] (after [`IpcpConfig::force_hash`]), before anything is sent; [`ErrorKind::NotFound`], [`ErrorKind::IpcpState`], or what the IPCP says.
     pub fn bootstrap_ipcp(&self, pid: i32, config: &IpcpConfig) -> Result<LayerInfo> {
+        let mut config = config.clone();
+        config.force_hash();
         config.check()?;
-        let config = config.clone();
         match self.call(Body::BootstrapIpcp(BootstrapIpcp { pid, config }))? {
             Body::Layer(layer) => Ok(layer),
             other => Err(control::unexpected(&other)),
@@ -102,7 +104,8 @@ impl Irm {
     /// Connects `component` ([`DT_COMP`] or [`MGMT_COMP`]) of an IPCP to its neighbour `dst`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotSupported`] for types that cannot, or what the IPCP says.
+    /// [`ErrorKind::Ipcp`] for types that cannot, [`ErrorKind::Invalid`] for a component that the
+    /// type does not have, [`ErrorKind::IpcpState`] outside of layers, or what the IPCP says.
     pub fn connect_ipcp(&self, pid: i32, dst: &str, component: &str, qos: QosSpec) -> Result<()> {
         let (dst, component) = (checked(dst)?, component.to_owned());
         self.done(Body::ConnectIpcp(ConnectIpcp {
@@ -134,6 +137,17 @@ impl Irm {
     pub fn list_ipcps(&self) -> Result<Vec<IpcpInfo>> {
         match self.call(Body::ListIpcps(Empty {}))? {
             Body::Ipcps(list) => Ok(list.ipcps),
+            other => Err(control::unexpected(&other)),
+        }
+    }
+
+    /// The state of an IPCP: tables, the first of which says what the daemon knows of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if `pid` is no IPCP, [`ErrorKind::Ipcp`] if it does not answer.
+    pub fn show_ipcp(&self, pid: i32) -> Result<IpcpStatus> {
+        match self.call(Body::ShowIpcp(Pid { pid }))? {
+            Body::IpcpStatus(status) => Ok(status),
             other => Err(control::unexpected(&other)),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use o7s::{
     Error, ErrorKind, Name, QosSpec, Result,
-    control::{Body, Failure, FlowAccept, FlowAlloc, FlowJoin, FlowResponse},
+    control::{Body, Failure, FlowAccept, FlowAlloc, FlowResponse},
 };
 
 use super::{
@@ -52,6 +52,7 @@ impl Core {
             limit,
             route: Route::Direct,
             exchange: Box::new(Exchange::new(alloc)),
+            joins: false,
             arrival: None,
         });
         let key = self.defer(cx, conn, id, what, Some(limit))?;
@@ -85,7 +86,8 @@ impl Core {
         let mut running = entry.processes.iter();
         self.settings.direct
             && (running.any(|server| {
-                let server = self.processes.get(server);
+                let itself = *server == pid && self.ipcps.contains_key(&pid);
+                let server = self.processes.get(server).filter(|_| !itself);
                 server.is_some_and(|server| {
                     server.serves && trust.may_share(&client.peer, &server.peer)
                 })
@@ -210,8 +212,13 @@ impl Core {
         let What::Alloc(alloc) = &request.what else {
             return false;
         };
-        if matches!(alloc.route, Route::Layer { .. }) {
-            return true;
+        // An IPCP is no neighbour of itself, and its flows do not come out of its own layer.
+        let is_ipcp = self.ipcps.contains_key(&pid);
+        if is_ipcp && request.pid == pid {
+            return false;
+        }
+        if let Route::Layer { ipcp, .. } = alloc.route {
+            return !is_ipcp || !self.above(pid).contains(&ipcp);
         }
         let client = self.processes.get(&request.pid);
         let server = self.processes.get(&pid);
@@ -421,7 +428,12 @@ impl Core {
                     ..
                 }
         );
-        let message = if alloc.exchange.is_busy() {
+        let message = if alloc.joins {
+            format!(
+                "the IPCP of the broadcast layer {name:?} did not let the program in within \
+                 {limit:?}; 'irm ipcp list' shows it, its log may say what it waits for"
+            )
+        } else if alloc.exchange.is_busy() {
             format!(
                 "the key exchange for the flow to {name:?} was not done within {limit:?}: this \
                  irmd is busy; try again later, or allow more time"
@@ -442,18 +454,6 @@ impl Core {
             format!("no layer answered the flow request to {name:?} within {limit:?}")
         };
         Error::new(ErrorKind::TimedOut, message)
-    }
-
-    /// There are no broadcast layers yet.
-    pub(super) fn flow_join(&self, join: &FlowJoin) -> Result<()> {
-        let layer = Name::new(&join.layer)?;
-        Err(Error::new(
-            ErrorKind::Ipcp,
-            format!(
-                "there is no broadcast layer named \"{layer}\" here; 'irm ipcp list' shows the \
-                 layers of this machine"
-            ),
-        ))
     }
 }
 

@@ -119,6 +119,7 @@ impl Core {
                 max_packet: arrived.max_packet,
             },
             exchange: Box::<Exchange>::default(),
+            joins: false,
             arrival: None,
         });
         let conn = self.ipcp_conn(ipcp)?;

@@ -285,14 +285,15 @@ impl Core {
         let Some(entry) = self.names.get_mut(name) else {
             return;
         };
-        if !entry.processes.insert(pid) {
-            return;
+        if entry.processes.insert(pid) {
+            tracing::info!("Bound process {pid} to name {name}.");
         }
-        tracing::info!("Bound process {pid} to name {name}.");
         let Some(process) = self.processes.get_mut(&pid) else {
             return;
         };
-        process.names.insert(name.to_owned());
+        if !process.names.insert(name.to_owned()) {
+            return;
+        }
         let accepts: Vec<_> = process.accepts.iter().copied().collect();
         entry.waiting.extend(&accepts);
         for accept in accepts {

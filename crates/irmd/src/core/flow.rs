@@ -40,6 +40,21 @@ impl Holder {
     }
 }
 
+impl Flow {
+    /// The process that uses this flow, if the IPCP `pid` carries it.
+    pub(super) fn user_of(&self, pid: i32) -> Option<i32> {
+        match self.ends {
+            [Some(Holder::Process(user)), Some(Holder::Ipcp(carrier))]
+            | [Some(Holder::Ipcp(carrier)), Some(Holder::Process(user))]
+                if carrier == pid =>
+            {
+                Some(user)
+            }
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 impl Flow {
     pub(super) fn open_ends(&self) -> usize {

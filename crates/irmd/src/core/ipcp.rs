@@ -8,15 +8,13 @@ use std::{
 use o7s::{
     DirHash, Error, ErrorKind, Name, Result,
     control::{
-        Body, BootstrapIpcp, ConnectIpcp, CreateIpcp, Empty, EnrollIpcp, FlowInfo, Hash, IpcpInfo,
-        IpcpJoined, IpcpList, IpcpState, IpcpType, LayerInfo, NameRef, Pid, RegName,
+        Body, CreateIpcp, Empty, FlowInfo, IpcpInfo, IpcpJoined, IpcpList, IpcpState, IpcpType,
+        LayerInfo, Pid,
     },
 };
 
 use super::{
-    Child, ChildRole, ConnId, Context, Core, Side, Signal,
-    binding::no_name,
-    check_version,
+    Child, ChildRole, ConnId, Context, Core, Side, Signal, check_version,
     flow::Holder,
     limits,
     request::{Alloc, Key, Route, Stage, What},
@@ -26,23 +24,33 @@ use super::{
 /// An IPCP.
 #[derive(Debug)]
 pub(super) struct Ipcp {
-    ipcp_type: IpcpType,
-    name: String,
+    pub(super) ipcp_type: IpcpType,
+    pub(super) name: String,
     conn: ConnId,
-    state: IpcpState,
+    pub(super) state: IpcpState,
     /// Name and hash of its layer.
-    layer: Option<(String, DirHash)>,
+    pub(super) layer: Option<(String, DirHash)>,
     /// Programs share the segments of its flows.
     shares_segments: bool,
     /// Its flow ends.
     ends: BTreeSet<(u64, Side)>,
-    calls: BTreeMap<u64, (Call, TimerKey)>,
+    calls: BTreeMap<u64, Waiting>,
     next_call: u64,
     /// Who waits for it to come up.
     creator: Option<Key>,
     boot_timer: Option<TimerKey>,
     /// Who waits for its end.
     destroyers: Vec<Key>,
+}
+
+/// A call whose answer is awaited.
+#[derive(Debug)]
+struct Waiting {
+    call: Call,
+    timer: TimerKey,
+    /// What was asked, and how long the answer may take, for the error.
+    asked: &'static str,
+    limit: Duration,
 }
 
 /// What an answer of an IPCP is for.
@@ -58,6 +66,8 @@ pub(super) enum Call {
     Accepted(u64),
     /// Bootstrap or enrollment, answered with a layer.
     Join(Key),
+    /// The state, answered with a status.
+    Show(Key),
     /// Anything answered with `Done`.
     Done(Key),
 }
@@ -72,15 +82,6 @@ impl Core {
     ) -> Result<()> {
         let name = Name::new(&create.name)?;
         let ipcp_type = known_type(create.ipcp_type)?;
-        if ipcp_type != IpcpType::Local {
-            return Err(Error::new(
-                ErrorKind::NotSupported,
-                format!(
-                    "IPCP type {} is not supported by this version",
-                    ipcp_type.as_str()
-                ),
-            ));
-        }
         if let Some((pid, _)) = self
             .ipcps
             .iter()
@@ -187,7 +188,11 @@ impl Core {
         };
         self.timers.disarm(child.kill_timer);
         match child.role {
-            ChildRole::Ipcp => self.remove_ipcp(cx, pid, status),
+            ChildRole::Ipcp => {
+                // It may have used flows as a program does.
+                self.remove_process(cx, pid);
+                self.remove_ipcp(cx, pid, status);
+            }
             ChildRole::Program(name) => {
                 self.remove_process(cx, pid);
                 self.program_exited(cx, pid, &name, status);
@@ -218,9 +223,9 @@ impl Core {
         for key in ipcp.destroyers {
             self.answer(cx, key, Ok(Body::Done(Empty {})));
         }
-        for (call, timer) in ipcp.calls.into_values() {
-            self.timers.disarm(Some(timer));
-            self.call_failed(cx, pid, call, died.clone());
+        for waiting in ipcp.calls.into_values() {
+            self.timers.disarm(Some(waiting.timer));
+            self.call_failed(cx, pid, waiting.call, died.clone());
         }
         let under_way: BTreeSet<Key> = self
             .layer_allocs
@@ -274,111 +279,6 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn bootstrap_ipcp(
-        &mut self,
-        cx: &mut dyn Context,
-        conn: ConnId,
-        id: u64,
-        boot: BootstrapIpcp,
-    ) -> Result<()> {
-        let ipcp = self.ipcp(boot.pid)?;
-        let asked = known_type(boot.config.ipcp_type)?;
-        if asked != ipcp.ipcp_type {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "IPCP {} is of type {}, the configuration is for type {}",
-                    boot.pid,
-                    ipcp.ipcp_type.as_str(),
-                    asked.as_str()
-                ),
-            ));
-        }
-        boot.config.check()?;
-        known_hash(boot.config.layer.dir_hash)?;
-        let key = self.defer(cx, conn, id, What::Ipcp { pid: boot.pid }, None)?;
-        self.call_ipcp(
-            cx,
-            boot.pid,
-            Body::IpcpBootstrap(boot.config),
-            Call::Join(key),
-        );
-        Ok(())
-    }
-
-    pub(super) fn enroll_ipcp(
-        &mut self,
-        cx: &mut dyn Context,
-        conn: ConnId,
-        id: u64,
-        enroll: EnrollIpcp,
-    ) -> Result<()> {
-        self.ipcp(enroll.pid)?;
-        Name::new(&enroll.dst)?;
-        let key = self.defer(cx, conn, id, What::Ipcp { pid: enroll.pid }, None)?;
-        let body = Body::IpcpEnroll(NameRef { name: enroll.dst });
-        self.call_ipcp(cx, enroll.pid, body, Call::Join(key));
-        Ok(())
-    }
-
-    pub(super) fn connect_ipcp(
-        &mut self,
-        cx: &mut dyn Context,
-        conn: ConnId,
-        id: u64,
-        connect: ConnectIpcp,
-        make: bool,
-    ) -> Result<()> {
-        let pid = connect.pid;
-        self.ipcp(pid)?;
-        Name::new(&connect.dst)?;
-        let key = self.defer(cx, conn, id, What::Ipcp { pid }, None)?;
-        let body = if make {
-            Body::IpcpConnect(connect)
-        } else {
-            Body::IpcpDisconnect(connect)
-        };
-        self.call_ipcp(cx, pid, body, Call::Done(key));
-        Ok(())
-    }
-
-    pub(super) fn reg_name(
-        &mut self,
-        cx: &mut dyn Context,
-        conn: ConnId,
-        id: u64,
-        reg: &RegName,
-        add: bool,
-    ) -> Result<()> {
-        let name = Name::new(&reg.name)?;
-        let ipcp = self.ipcp(reg.pid)?;
-        let Some((layer, hash)) = ipcp.layer.clone() else {
-            return Err(Error::new(
-                ErrorKind::IpcpState,
-                format!(
-                    "IPCP {} ({}) is in no layer yet; bootstrap or enroll it first",
-                    ipcp.name, reg.pid
-                ),
-            ));
-        };
-        if self.names.get(name.as_str()).is_none() {
-            return Err(no_name(name.as_str()));
-        }
-        let digest = hash.digest(name.as_str().as_bytes());
-        tracing::info!("Name {name} as {digest} in layer {layer}: register={add}.");
-        let hash = Hash {
-            hash: digest.as_bytes().to_vec(),
-        };
-        let key = self.defer(cx, conn, id, What::Ipcp { pid: reg.pid }, None)?;
-        let body = if add {
-            Body::IpcpReg(hash)
-        } else {
-            Body::IpcpUnreg(hash)
-        };
-        self.call_ipcp(cx, reg.pid, body, Call::Done(key));
-        Ok(())
-    }
-
     pub(super) fn list_ipcps(&self) -> IpcpList {
         let mut ipcps: Vec<IpcpInfo> = self
             .ipcps
@@ -399,13 +299,17 @@ impl Core {
         IpcpList { ipcps }
     }
 
-    /// The layers to ask for a destination, in registry order, with their hashes (§5.3).
-    pub(super) fn layers(&self) -> Vec<(i32, DirHash)> {
+    /// The layers to ask for a destination of process `client`, in registry order, with their
+    /// hashes (§5.3): without those that stand on the flows of the client itself, an IPCP.
+    pub(super) fn layers(&self, client: i32) -> Vec<(i32, DirHash)> {
+        let above = self.above(client);
         let mut layers: Vec<_> = self
             .ipcps
             .iter()
-            .filter(|(_, ipcp)| {
-                ipcp.state == IpcpState::Operational && ipcp.ipcp_type != IpcpType::Broadcast
+            .filter(|(pid, ipcp)| {
+                ipcp.state == IpcpState::Operational
+                    && ipcp.ipcp_type != IpcpType::Broadcast
+                    && !above.contains(pid)
             })
             .filter_map(|(pid, ipcp)| {
                 let (_, hash) = ipcp.layer.as_ref()?;
@@ -419,13 +323,30 @@ impl Core {
             .collect()
     }
 
-    /// The names of those layers.
-    pub(super) fn layer_names(&self) -> Vec<String> {
-        let layers = self.layers();
-        let ipcps = layers.iter().filter_map(|(pid, _)| self.ipcps.get(pid));
-        ipcps
-            .filter_map(|ipcp| ipcp.layer.as_ref().map(|(name, _)| name.clone()))
-            .collect()
+    /// The name of an IPCP's layer.
+    pub(super) fn layer_name(&self, pid: i32) -> Option<String> {
+        let layer = self.ipcps.get(&pid)?.layer.as_ref();
+        layer.map(|(name, _)| name.clone())
+    }
+
+    /// The IPCP `pid` and those whose layers stand, over however many layers, on flows that it
+    /// carries; none if it is no IPCP. It must not get flows from these: they would carry
+    /// themselves.
+    pub(super) fn above(&self, pid: i32) -> BTreeSet<i32> {
+        let mut above = BTreeSet::new();
+        let mut next: Vec<i32> = self
+            .ipcps
+            .contains_key(&pid)
+            .then_some(pid)
+            .into_iter()
+            .collect();
+        while let Some(pid) = next.pop() {
+            if above.insert(pid) {
+                let users = self.flows.values().filter_map(|flow| flow.user_of(pid));
+                next.extend(users.filter(|user| self.ipcps.contains_key(user)));
+            }
+        }
+        above
     }
 
     /// The directory hash of an IPCP's layer.
@@ -439,7 +360,7 @@ impl Core {
         self.ipcps.get(&pid).map(|ipcp| ipcp.ipcp_type)
     }
 
-    fn ipcp(&self, pid: i32) -> Result<&Ipcp> {
+    pub(super) fn ipcp(&self, pid: i32) -> Result<&Ipcp> {
         self.ipcps.get(&pid).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -485,7 +406,7 @@ impl Core {
         call: Call,
         end: Option<&FlowInfo>,
     ) {
-        let limit = call_limit(&body);
+        let (asked, limit) = call_limit(&body);
         let Some(ipcp) = self.ipcps.get_mut(&pid) else {
             let error = Error::new(ErrorKind::Ipcp, format!("IPCP {pid} is gone"));
             self.call_failed(cx, pid, call, error);
@@ -494,7 +415,15 @@ impl Core {
         let id = ipcp.next_call;
         ipcp.next_call += 1;
         let timer = self.timers.arm(cx.now() + limit, Timer::IpcpCall(pid, id));
-        ipcp.calls.insert(id, (call, timer));
+        ipcp.calls.insert(
+            id,
+            Waiting {
+                call,
+                timer,
+                asked,
+                limit,
+            },
+        );
         // If the channel is broken its end is reported, and ends all calls.
         match end {
             Some(end) => cx.send_to_ipcp(ipcp.conn, id, body, end),
@@ -502,20 +431,25 @@ impl Core {
         };
     }
 
-    fn take_call(&mut self, pid: i32, id: u64) -> Option<Call> {
-        let (call, timer) = self.ipcps.get_mut(&pid)?.calls.remove(&id)?;
-        self.timers.disarm(Some(timer));
-        Some(call)
+    fn take_call(&mut self, pid: i32, id: u64) -> Option<Waiting> {
+        let waiting = self.ipcps.get_mut(&pid)?.calls.remove(&id)?;
+        self.timers.disarm(Some(waiting.timer));
+        Some(waiting)
     }
 
     pub(super) fn ipcp_call_expired(&mut self, cx: &mut dyn Context, pid: i32, id: u64) {
-        if let Some(call) = self.take_call(pid, id) {
+        if let Some(waiting) = self.take_call(pid, id) {
+            let name = self.ipcps.get(&pid).map_or("", |ipcp| ipcp.name.as_str());
             let error = Error::new(
                 ErrorKind::Ipcp,
-                format!("IPCP {pid} did not answer in time"),
+                format!(
+                    "IPCP {name} ({pid}) did not answer to \"{}\" within {:?}; its log may say what \
+                     it waits for",
+                    waiting.asked, waiting.limit
+                ),
             );
             tracing::warn!("{error}");
-            self.call_failed(cx, pid, call, error);
+            self.call_failed(cx, pid, waiting.call, error);
         }
     }
 
@@ -523,7 +457,7 @@ impl Core {
         match call {
             Call::Ignored | Call::Accepted(_) => {}
             Call::Query(key) => self.query_answered(cx, key, pid, false),
-            Call::Alloc(key, _) | Call::Join(key) | Call::Done(key) => {
+            Call::Alloc(key, _) | Call::Join(key) | Call::Show(key) | Call::Done(key) => {
                 self.answer(cx, key, Err(error));
             }
         }
@@ -553,11 +487,11 @@ impl Core {
             }
             Body::FlowAllocReply(reply) => self.flow_alloc_replied(cx, pid, reply),
             Body::FlowDealloc(end) => self.ipcp_dealloc(cx, pid, end),
-            Body::Done(_) | Body::Failure(_) | Body::IpcpJoined(_) => {
-                let Some(call) = self.take_call(pid, id) else {
+            Body::Done(_) | Body::Failure(_) | Body::IpcpJoined(_) | Body::IpcpStatus(_) => {
+                let Some(waiting) = self.take_call(pid, id) else {
                     return;
                 };
-                match (call, body) {
+                match (waiting.call, body) {
                     (call, Body::Failure(failure)) => {
                         let error = Error::from(failure);
                         let end = match call {
@@ -573,6 +507,10 @@ impl Core {
                     (Call::Query(key), Body::Done(_)) => self.query_answered(cx, key, pid, true),
                     (Call::Done(key), Body::Done(_)) => {
                         self.answer(cx, key, Ok(Body::Done(Empty {})));
+                    }
+                    (Call::Show(key), Body::IpcpStatus(status)) => {
+                        let status = self.with_head(pid, status);
+                        self.answer(cx, key, Ok(Body::IpcpStatus(status)));
                     }
                     (Call::Join(key), Body::IpcpJoined(joined)) => {
                         let outcome = self.ipcp_joined(pid, joined);
@@ -642,20 +580,26 @@ impl Core {
     }
 }
 
-/// How long the answer to a call may take.
-fn call_limit(body: &Body) -> Duration {
+/// What a call asks, and how long its answer may take.
+fn call_limit(body: &Body) -> (&'static str, Duration) {
     match body {
-        Body::IpcpQuery(_) => limits::QUERY,
-        Body::IpcpEnroll(_)
-        | Body::IpcpConnect(_)
-        | Body::IpcpDisconnect(_)
-        | Body::IpcpReg(_)
-        | Body::IpcpUnreg(_) => limits::IPCP_REMOTE_CALL,
-        _ => limits::IPCP_CALL,
+        Body::IpcpQuery(_) => ("query", limits::QUERY),
+        Body::IpcpEnroll(_) => ("enroll", limits::IPCP_REMOTE_CALL),
+        Body::IpcpConnect(_) => ("connect", limits::IPCP_REMOTE_CALL),
+        Body::IpcpDisconnect(_) => ("disconnect", limits::IPCP_REMOTE_CALL),
+        Body::IpcpReg(_) => ("register", limits::IPCP_REMOTE_CALL),
+        Body::IpcpUnreg(_) => ("unregister", limits::IPCP_REMOTE_CALL),
+        Body::IpcpBootstrap(_) => ("bootstrap", limits::IPCP_CALL),
+        Body::IpcpShow(_) => ("show", limits::IPCP_CALL),
+        Body::IpcpFlowAlloc(_) => ("allocate a flow", limits::IPCP_CALL),
+        Body::IpcpFlowAllocResp(_) => ("answer a flow request", limits::IPCP_CALL),
+        Body::IpcpFlowJoin(_) => ("join", limits::IPCP_CALL),
+        Body::IpcpFlowDealloc(_) => ("deallocate a flow", limits::IPCP_DEALLOC),
+        _ => ("a request", limits::IPCP_CALL),
     }
 }
 
-fn known_type(number: i32) -> Result<IpcpType> {
+pub(super) fn known_type(number: i32) -> Result<IpcpType> {
     IpcpType::try_from(number).map_err(|_| {
         let types: Vec<_> = IpcpType::ALL.iter().map(|kind| kind.as_str()).collect();
         Error::new(
@@ -668,11 +612,13 @@ fn known_type(number: i32) -> Result<IpcpType> {
     })
 }
 
-fn known_hash(number: u32) -> Result<DirHash> {
+pub(super) fn known_hash(number: u32) -> Result<DirHash> {
     DirHash::from_number(number).ok_or_else(|| {
         Error::new(
-            ErrorKind::Invalid,
-            format!("there is no directory hash with number {number}; use 0 to 3"),
+            ErrorKind::Ipcp,
+            format!(
+                "there is no directory hash with number {number}, which the IPCP says its layer has"
+            ),
         )
     })
 }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use o7s::{
-    DirHash, Error, ErrorKind, QosSpec, Result,
+    Error, ErrorKind, QosSpec, Result,
     control::{
         BindProcess, BindProgram, Body, CreateIpcp, Empty, Failure, FlowAccept, FlowAlloc, FlowEnd,
-        FlowInfo, Hello, IpcpConfig, IpcpJoined, IpcpType, LayerInfo, NameInfo, RegName, VERSION,
+        FlowInfo, Hello, IpcpConfig, IpcpJoined, IpcpType, NameInfo, RegName, VERSION,
     },
 };
 
@@ -409,33 +409,40 @@ impl Lab {
 
     /// An IPCP in a layer whose programs share segments: its pid and channel.
     pub(super) fn layer(&mut self, name: &str) -> (i32, ConnId) {
-        self.layer_that(name, true)
+        self.layer_of(IpcpType::Local, name, true)
     }
 
     /// An IPCP in a layer whose flows end in it: its pid and channel.
     pub(super) fn network(&mut self, name: &str) -> (i32, ConnId) {
-        self.layer_that(name, false)
+        self.layer_of(IpcpType::EthDix, name, false)
     }
 
-    fn layer_that(&mut self, name: &str, shares_segments: bool) -> (i32, ConnId) {
+    /// An IPCP that is in no layer yet: its pid and channel.
+    pub(super) fn ipcp(&mut self, ipcp_type: IpcpType, name: &str) -> (i32, ConnId) {
         let manager = self.manager();
         let create = CreateIpcp {
             name: name.to_owned(),
-            ipcp_type: IpcpType::Local.into(),
+            ipcp_type: ipcp_type.into(),
         };
         let id = self.start(manager, Body::CreateIpcp(create));
         let pid = self.fake.next_child;
         let channel = ConnId(self.fake.next_channel);
         self.hello(channel, "ipcpd", 0, false);
         assert!(matches!(self.outcome(manager, id), Ok(Body::Pid(made)) if made.pid == pid));
-        let config = IpcpConfig {
-            ipcp_type: IpcpType::Local.into(),
-            layer: LayerInfo {
-                name: name.to_owned(),
-                dir_hash: DirHash::Sha3_256 as u32,
-            },
-            ..IpcpConfig::default()
-        };
+        self.disconnect(manager);
+        (pid, channel)
+    }
+
+    /// An IPCP of some type in a layer of the same name: its pid and channel.
+    pub(super) fn layer_of(
+        &mut self,
+        ipcp_type: IpcpType,
+        name: &str,
+        shares_segments: bool,
+    ) -> (i32, ConnId) {
+        let (pid, channel) = self.ipcp(ipcp_type, name);
+        let manager = self.manager();
+        let config = config_of(ipcp_type, name);
         let boot = o7s::control::BootstrapIpcp {
             pid,
             config: config.clone(),
@@ -557,6 +564,21 @@ pub(super) fn name_body(name: &str, balance: o7s::control::Balance) -> Body {
         balance: balance.into(),
         ..NameInfo::default()
     })
+}
+
+/// A configuration that is complete.
+pub(super) fn config_of(ipcp_type: IpcpType, layer: &str) -> IpcpConfig {
+    let mut config = IpcpConfig::new(ipcp_type, layer);
+    if let Some(eth) = &mut config.eth {
+        eth.dev = "eth0".to_owned();
+    }
+    if let Some(udp) = &mut config.udp4 {
+        udp.ip_addr = 0x7f00_0001;
+    }
+    if let Some(udp) = &mut config.udp6 {
+        udp.ip_addr = vec![1; 16];
+    }
+    config
 }
 
 pub(super) fn reg_body(name: &str, pid: i32) -> Body {

@@ -12,16 +12,19 @@ use super::{
     flow::Holder,
     ipcp::Call,
     limits,
-    request::{Alloc, Key, Route, Stage, What},
+    request::{Alloc, Key, Route, Said, Stage, What},
     timer::Timer,
 };
 
 impl Core {
     /// Asks every layer for the destination, all at once.
     pub(super) fn ask_layers(&mut self, cx: &mut dyn Context, key: Key) {
-        let layers = self.layers();
+        let Some(request) = self.requests.get(&key) else {
+            return;
+        };
+        let layers = self.layers(request.pid);
         if layers.is_empty() {
-            self.no_layer(cx, key);
+            self.no_layer(cx, key, &[]);
             return;
         }
         let timer = self
@@ -31,7 +34,10 @@ impl Core {
             return;
         };
         alloc.route = Route::Queries {
-            layers: layers.iter().map(|(pid, _)| (*pid, None)).collect(),
+            layers: layers
+                .iter()
+                .map(|(pid, _)| (*pid, Said::Nothing))
+                .collect(),
             timer: Some(timer),
         };
         let name = alloc.name.clone();
@@ -58,7 +64,7 @@ impl Core {
         };
         for (pid, answer) in layers.iter_mut() {
             if *pid == ipcp {
-                *answer = Some(reachable);
+                *answer = if reachable { Said::Yes } else { Said::No };
             }
         }
         self.choose_layer(cx, key);
@@ -75,7 +81,9 @@ impl Core {
         };
         *timer = None;
         for (_, answer) in layers.iter_mut() {
-            answer.get_or_insert(false);
+            if *answer == Said::Nothing {
+                *answer = Said::Late;
+            }
         }
         self.choose_layer(cx, key);
     }
@@ -89,15 +97,18 @@ impl Core {
         else {
             return;
         };
-        let first = layers.iter().find(|(_, answer)| *answer != Some(false));
+        let first = layers
+            .iter()
+            .find(|(_, answer)| matches!(answer, Said::Nothing | Said::Yes));
         let (chosen, timer) = match first {
-            Some((_, None)) => return,
+            Some((_, Said::Nothing)) => return,
             Some((pid, _)) => (Some(*pid), *timer),
             None => (None, *timer),
         };
+        let asked = std::mem::take(layers);
         self.timers.disarm(timer);
         let Some(ipcp) = chosen else {
-            self.no_layer(cx, key);
+            self.no_layer(cx, key, &asked);
             return;
         };
         let flow = self.next_flow_id();
@@ -172,8 +183,8 @@ impl Core {
     }
 
     /// No layer reaches the destination.
-    fn no_layer(&mut self, cx: &mut dyn Context, key: Key) {
-        let asked = self.layer_names();
+    fn no_layer(&mut self, cx: &mut dyn Context, key: Key, asked: &[(i32, Said)]) {
+        let asked = self.asked_layers(asked);
         let Some(request) = self.requests.get(&key) else {
             return;
         };
@@ -188,11 +199,6 @@ impl Core {
             self.agree_directly(cx, key);
             return;
         }
-        let asked = match asked.len() {
-            0 => "this machine is in no layer".to_owned(),
-            1 => format!("1 layer asked: {}", asked[0]),
-            number => format!("{number} layers asked: {}", asked.join(", ")),
-        };
         let advice = format!(
             "register it with 'irm name register {name} layer …' and bind a program or process to \
              it"
@@ -224,6 +230,25 @@ impl Core {
             }
         };
         self.answer(cx, key, Err(error));
+    }
+
+    /// The layers that were asked, for an error.
+    fn asked_layers(&self, asked: &[(i32, Said)]) -> String {
+        let names: Vec<String> = asked
+            .iter()
+            .filter_map(|(pid, said)| {
+                let name = self.layer_name(*pid)?;
+                Some(match said {
+                    Said::Late => format!("{name} (no answer within {:?})", limits::QUERY),
+                    _ => name,
+                })
+            })
+            .collect();
+        match &*names {
+            [] => "this machine is in no layer that could be asked".to_owned(),
+            [name] => format!("1 layer asked: {name}"),
+            names => format!("{} layers asked: {}", names.len(), names.join(", ")),
+        }
     }
 
     /// The outcome of an allocation over a layer.
@@ -265,6 +290,7 @@ impl Core {
             self.answer(cx, key, Err(refusal.into()));
             return;
         }
+        let joins = self.alloc_mut(key).is_some_and(|alloc| alloc.joins);
         if stage != Stage::Accepted {
             tracing::warn!("IPCP {ipcp} granted a flow to {name} that nobody accepted.");
             return;
@@ -278,7 +304,12 @@ impl Core {
             *mpl_ms = reply.mpl_ms;
             *stage = Stage::Completing;
         }
-        self.check_response(cx, key, reply.piggyback);
+        if joins {
+            // A broadcast layer exchanges no keys.
+            self.response_checked(cx, key);
+        } else {
+            self.check_response(cx, key, reply.piggyback);
+        }
     }
 
     /// The response was checked: the flow is the client's.

@@ -11,8 +11,10 @@ mod binding;
 mod context;
 mod flow;
 mod ipcp;
+mod join;
 mod layer;
 pub mod limits;
+mod member;
 mod name;
 mod process;
 mod request;
@@ -304,7 +306,7 @@ impl Core {
         match body {
             Body::FlowAlloc(alloc) => self.flow_alloc(cx, conn, id, &alloc).map(|()| None),
             Body::FlowAccept(accept) => self.flow_accept(cx, conn, id, accept).map(|()| None),
-            Body::FlowJoin(join) => self.flow_join(&join).map(|()| None),
+            Body::FlowJoin(join) => self.flow_join(cx, conn, id, &join).map(|()| None),
             Body::FlowDealloc(end) => self.flow_dealloc(cx, &peer, end).map(|()| done),
             Body::BindProcess(bind) => self.bind_process(cx, conn, id, &bind),
             Body::UnbindProcess(bind) => self.unbind_process(cx, &peer, &bind).map(|()| done),
@@ -326,6 +328,7 @@ impl Core {
             Body::RegName(reg) => self.reg_name(cx, conn, id, &reg, true).map(|()| None),
             Body::UnregName(reg) => self.reg_name(cx, conn, id, &reg, false).map(|()| None),
             Body::ListIpcps(_) => Ok(Some(Body::Ipcps(self.list_ipcps()))),
+            Body::ShowIpcp(pid) => self.show_ipcp(cx, conn, id, pid.pid).map(|()| None),
             Body::Status(_) => Ok(Some(Body::StatusReply(self.status(cx)))),
             Body::Hello(_) => Err(Error::new(
                 ErrorKind::Invalid,
@@ -371,7 +374,11 @@ impl Core {
             ipcps: count(self.ipcps.len()),
             names: count(self.names.len()),
             programs: count(self.names.programs().len()),
-            processes: count(self.processes.len()),
+            processes: count(
+                (self.processes.keys())
+                    .filter(|pid| !self.ipcps.contains_key(pid))
+                    .count(),
+            ),
             flows: count(self.flows.len()),
             pending: count(self.requests.len()),
             bells: count(self.bells.len()),
@@ -423,6 +430,7 @@ fn is_management(body: &Body) -> bool {
             | Body::ConnectIpcp(_)
             | Body::DisconnectIpcp(_)
             | Body::ListIpcps(_)
+            | Body::ShowIpcp(_)
             | Body::BindProgram(_)
             | Body::UnbindProgram(_)
             | Body::CreateName(_)

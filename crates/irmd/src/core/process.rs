@@ -111,6 +111,12 @@ impl Core {
         };
         let mut names = self.names.of_program(&process.program);
         names.extend(self.program_announced(pid));
+        // An IPCP may have been bound before it used flows itself.
+        let before = self.names.of_process(pid);
+        if let (false, Some(process)) = (before.is_empty(), self.processes.get_mut(&pid)) {
+            process.serves = true;
+        }
+        names.extend(before);
         for name in names {
             self.bind(cx, pid, &name);
         }

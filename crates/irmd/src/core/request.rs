@@ -50,6 +50,8 @@ pub(super) struct Alloc {
     pub limit: Duration,
     pub route: Route,
     pub exchange: Box<Exchange>,
+    /// It joins the broadcast layer of this name rather than asking for a flow to the name.
+    pub joins: bool,
     /// When a request that waits for a server to turn up is refused.
     pub arrival: Option<TimerKey>,
 }
@@ -59,7 +61,7 @@ pub(super) struct Alloc {
 pub(super) enum Route {
     /// Layers are being asked, in registry order: IPCP and its answer.
     Queries {
-        layers: Vec<(i32, Option<bool>)>,
+        layers: Vec<(i32, Said)>,
         timer: Option<TimerKey>,
     },
     /// In the name's queue.
@@ -73,6 +75,19 @@ pub(super) enum Route {
         /// Longest packet of the layer, bytes; 0 = what the segment can hold.
         max_packet: u32,
     },
+}
+
+/// What an IPCP said when it was asked for a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Nothing yet.
+    Nothing,
+    /// Nothing in time.
+    Late,
+    /// It does not reach it, or failed.
+    No,
+    /// It reaches it.
+    Yes,
 }
 
 /// How far an allocation over a layer has come.

@@ -370,6 +370,16 @@ impl IpcpConfig {
         config
     }
 
+    /// Sets the directory hash of types that have no choice of it: MD5 for udp4 and udp6, SHA3-256
+    /// for broadcast (`spec/shims.md` §1.4 item 3).
+    pub fn force_hash(&mut self) {
+        match IpcpType::try_from(self.ipcp_type) {
+            Ok(IpcpType::Udp4 | IpcpType::Udp6) => self.layer.dir_hash = DIR_HASH_MD5,
+            Ok(IpcpType::Broadcast) => self.layer.dir_hash = DirHash::Sha3_256 as u32,
+            _ => {}
+        }
+    }
+
     /// Fails unless everything that the type needs is there and every value is allowed.
     ///
     /// # Errors
@@ -389,6 +399,19 @@ impl IpcpConfig {
                 "the configuration has no part for IPCP type {kind}"
             ))
         };
+        let udp = matches!(ipcp_type, IpcpType::Udp4 | IpcpType::Udp6);
+        let hash = DirHash::from_number(self.layer.dir_hash);
+        if hash.is_none_or(|hash| (hash == DirHash::Md5) != udp) {
+            let known = if udp {
+                "MD5 (5)"
+            } else {
+                "one of SHA3 (0 to 3)"
+            };
+            return Err(invalid(format!(
+                "the directory hash has the number {}; a layer of type {kind} has {known}",
+                self.layer.dir_hash
+            )));
+        }
         match ipcp_type {
             IpcpType::Local => Ok(()),
             IpcpType::Broadcast if self.layer.dir_hash != DirHash::Sha3_256 as u32 => {

@@ -613,6 +613,22 @@ pub enum IpcpState {
     Shutdown = 6,
 }
 
+impl IpcpState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "unknown",
+            Self::Init => "init",
+            Self::Boot => "boot",
+            Self::Bootstrapped => "bootstrapped",
+            Self::Enrolled => "enrolled",
+            Self::Operational => "operational",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// The IPCPs, sorted by type number and pid.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct IpcpList {

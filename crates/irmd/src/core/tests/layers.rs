@@ -259,8 +259,6 @@ fn an_ipcp_that_does_not_come_up_is_killed() {
             ipcp_type,
         })
     };
-    let error = lab.call(manager, create("e", IpcpType::EthDix.into()));
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::NotSupported);
     let error = lab.call(manager, create("e", 12)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::IpcpType);
 

@@ -3,7 +3,9 @@
 mod arbitrary;
 mod autostart;
 mod flows;
+mod join;
 mod layers;
+mod members;
 mod names;
 mod network;
 mod network_security;
