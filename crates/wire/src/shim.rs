@@ -8,8 +8,9 @@
 //! # Beyond 0.23
 //!
 //! Fields that a message does not use are 0 in 0.23 and read by nobody. Peers of ours say in one of them
-//! ([`MARK`]) that they take a repeated flow request for the same request: in `response` of a request, in
-//! `timeout` of a reply and of a name reply. What is not marked is byte for byte a message of 0.23.
+//! ([`MARK`]) that they take a repeated flow request for the same request: in `response` of a request or name
+//! query, in `timeout` of the answer to a marked one. What is not marked is byte for byte a message of 0.23, and
+//! nodes of 0.23 only ever see the mark in a field of requests and queries that they do not read.
 
 use std::fmt;
 
@@ -276,6 +277,8 @@ pub enum Message<'a> {
     NameQuery {
         /// Hash of the name.
         hash: &'a [u8],
+        /// The one who asks knows repeated requests ([`MARK`]).
+        repeats: bool,
     },
     /// "I have the name." Not in UDP.
     NameReply {
@@ -344,7 +347,10 @@ impl<'a> Message<'a> {
                     repeats: word(fixed, layout.timeout) == MARK,
                 }
             }
-            Code::NameQuery => Self::NameQuery { hash: split()?.0 },
+            Code::NameQuery => Self::NameQuery {
+                hash: split()?.0,
+                repeats: word(fixed, layout.response) == MARK,
+            },
             Code::NameReply => Self::NameReply {
                 hash: split()?.0,
                 repeats: word(fixed, layout.timeout) == MARK,
@@ -361,7 +367,7 @@ impl<'a> Message<'a> {
                     hash, piggyback, ..
                 } => hash.len() + piggyback.len(),
                 Self::FlowReply { piggyback, .. } => piggyback.len(),
-                Self::NameQuery { hash } | Self::NameReply { hash, .. } => hash.len(),
+                Self::NameQuery { hash, .. } | Self::NameReply { hash, .. } => hash.len(),
             }
     }
 
@@ -394,7 +400,9 @@ impl<'a> Message<'a> {
                 out.extend_from_slice(piggyback);
             }
             Self::FlowReply { piggyback, .. } => out.extend_from_slice(piggyback),
-            Self::NameQuery { hash } | Self::NameReply { hash, .. } => out.extend_from_slice(hash),
+            Self::NameQuery { hash, .. } | Self::NameReply { hash, .. } => {
+                out.extend_from_slice(hash)
+            }
         }
         Ok(())
     }
@@ -436,7 +444,7 @@ impl<'a> Message<'a> {
                 set_word(fixed, layout.response, response.cast_unsigned());
                 mark(fixed, layout.timeout, repeats);
             }
-            Self::NameQuery { .. } => {}
+            Self::NameQuery { repeats, .. } => mark(fixed, layout.response, repeats),
             Self::NameReply { repeats, .. } => mark(fixed, layout.timeout, repeats),
         }
         Ok(())
@@ -502,9 +510,9 @@ impl fmt::Display for Message<'_> {
                 )?;
                 repeats
             }
-            Self::NameQuery { hash } => {
+            Self::NameQuery { hash, repeats } => {
                 write!(f, "NAME_QUERY_REQ hash={}", Short(hash))?;
-                false
+                repeats
             }
             Self::NameReply { hash, repeats } => {
                 write!(f, "NAME_QUERY_REPLY hash={}", Short(hash))?;

@@ -318,7 +318,6 @@ impl Format {
         self.header_to(path.address, path.peer, path.local, len)
     }
 
-    #[allow(dead_code, reason = "skeleton")]
     /// The bytes before a management message of `len` bytes.
     pub(super) fn management_header(&self, to: Address, len: usize) -> Header {
         let endpoint = match self {
