@@ -1,6 +1,8 @@
 //! What the tests over several programs share: a private daemon with a local layer, and peers in
 //! processes of their own.
 
+pub mod netns;
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -66,6 +68,15 @@ impl TestNode {
     pub fn start_impaired(impairment: Impairment) -> Self {
         let builder = Daemon::builder(program("irmd")).arg("--no-direct");
         Self::set_up_with(builder, Some(impairment))
+    }
+
+    /// Starts a daemon in a network namespace, and bootstraps the layer.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn start_inside(netns: &netns::Netns) -> Self {
+        Self::set_up(Daemon::builder(program("irmd")).through(netns.prefix()))
     }
 
     /// Pid of the local IPCP.

@@ -33,6 +33,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 pub struct Builder {
     irmd: PathBuf,
     dir: Option<PathBuf>,
+    through: Vec<OsString>,
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     stderr: Stdio,
@@ -43,6 +44,13 @@ impl Builder {
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
+        self
+    }
+
+    /// Starts `irmd` by this command, which must become it: `nsenter …`, `setpriv …`.
+    #[must_use]
+    pub fn through(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.through = words.into_iter().map(Into::into).collect();
         self
     }
 
@@ -79,7 +87,10 @@ impl Builder {
                 (temp.path().to_owned(), Some(temp))
             }
         };
-        let mut child = Command::new(&self.irmd)
+        let mut words = self.through;
+        words.push(self.irmd.as_os_str().to_owned());
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["--die-with-fd", "0", "--ready-fd", "1", "--runtime-dir"])
             .arg(&dir)
             .args(temp.is_some().then_some("--remove-runtime-dir"))
@@ -134,6 +145,7 @@ impl Daemon {
         Builder {
             irmd: irmd.as_ref().to_owned(),
             dir: None,
+            through: Vec::new(),
             args: Vec::new(),
             envs: Vec::new(),
             stderr: Stdio::inherit(),
