@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use o7s_ring::WaitOutcome;
+use o7s_ring::{Limit, WaitOutcome};
 
 use crate::{
     Error, ErrorKind, FlowFlags, FrctFlags, Node, Pending, QosSpec, Result,
@@ -336,15 +336,14 @@ impl Flow {
     pub fn wait_readable(&self, deadline: Option<Instant>) -> Result<()> {
         let link = self.inner.link()?;
         loop {
-            let slice = Slice::of(deadline);
             let outcome = link.waiting_to_read(|| {
                 link.reader.wait(
-                    Some(slice.until),
+                    slice(deadline),
                     || link.is_readable(),
                     || self.inner.is_over(),
                 )
             });
-            if slice.is_over(outcome, link) {
+            if is_over(outcome, deadline, link) {
                 return self.waited(outcome);
             }
         }
@@ -413,9 +412,8 @@ impl Flow {
             return Err(too_large(length, link.max_packet));
         }
         loop {
-            let slice = Slice::of(deadline);
-            let outcome = link.wait_writable(length, slice.until, || self.inner.is_over());
-            if slice.is_over(outcome, link) {
+            let outcome = link.wait_writable(length, slice(deadline), || self.inner.is_over());
+            if is_over(outcome, deadline, link) {
                 return self.waited(outcome);
             }
         }
@@ -737,35 +735,23 @@ fn enlist(waiting: &Mutex<Vec<Waker>>, waker: &Waker) {
     }
 }
 
-/// A part of a long wait, after which the peer's process is looked for.
-struct Slice {
-    until: Instant,
-    is_last: bool,
+/// A part of a long wait, after which the peer's process is looked for. One without a deadline
+/// costs no look at the clock.
+fn slice(deadline: Option<Instant>) -> Limit {
+    match deadline {
+        None => Limit::Within(WAIT_SLICE),
+        Some(deadline) => Limit::At(deadline.min(Instant::now() + WAIT_SLICE)),
+    }
 }
 
-impl Slice {
-    fn of(deadline: Option<Instant>) -> Self {
-        let end = Instant::now() + WAIT_SLICE;
-        match deadline {
-            Some(deadline) if deadline <= end => Self {
-                until: deadline,
-                is_last: true,
-            },
-            _ => Self {
-                until: end,
-                is_last: false,
-            },
-        }
-    }
-
-    /// Whether the wait is over; looks for the peer if it is not.
-    fn is_over(&self, outcome: WaitOutcome, link: &Link) -> bool {
-        if outcome != WaitOutcome::TimedOut || self.is_last {
-            return true;
-        }
+/// Whether a wait is over; looks for the peer if only its slice is.
+fn is_over(outcome: WaitOutcome, deadline: Option<Instant>, link: &Link) -> bool {
+    let over = outcome != WaitOutcome::TimedOut
+        || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    if !over {
         link.check_peer();
-        false
     }
+    over
 }
 
 fn would_block<T>(outcome: &Result<T>) -> bool {

@@ -165,10 +165,9 @@ impl FlowInner {
         }
         if let Some(link) = self.link.get() {
             // What is still on its way is looked after by the service thread.
-            match process().service() {
-                Ok(service) if link.must_linger() => {
-                    service.look_after(Arc::new(Remains::new(link.clone())));
-                }
+            let lingering = link.must_linger().then(|| process().service());
+            match lingering {
+                Some(Ok(service)) => service.look_after(Arc::new(Remains::new(link.clone()))),
                 _ => link.release(),
             }
             self.kick(link);

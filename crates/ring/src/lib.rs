@@ -59,7 +59,7 @@ mod state;
 pub use error::{Corrupt, Corruption, OpenError, RingError, SendError};
 pub use layout::{DEFAULT_CAPACITY, MAX_CAPACITY, MIN_CAPACITY, Side, max_message};
 pub use ring::Record;
-pub use wait::WaitOutcome;
+pub use wait::{Limit, WaitOutcome};
 
 #[cfg(not(loom))]
 pub use bell::{BELL_SLOTS, Bell, BellEnd, BellHandle, BellParts, Drain};

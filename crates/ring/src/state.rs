@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
 
 use crate::bell::BellHandle;
 use crate::error::{Corrupt, Corruption};
@@ -10,7 +9,7 @@ use crate::layout::{CLOSED, Direction, GONE, HEADER_LEN, REFUSES, Side, SideStat
 use crate::ring::fits;
 use crate::segment::SegmentMap;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::wait::{self, Spin, SystemFutex, WaitOutcome};
+use crate::wait::{self, Limit, Spin, SystemFutex, WaitOutcome};
 
 /// What all handles of one endpoint share. All but the map is private to the process.
 #[derive(Debug)]
@@ -403,12 +402,12 @@ impl ReadWaiter {
     /// wins. A change of what `cancel` looks at needs a [`State::kick`].
     pub fn wait(
         &self,
-        deadline: Option<Instant>,
+        limit: impl Into<Limit>,
         ready: impl Fn() -> bool,
         cancel: impl Fn() -> bool,
     ) -> WaitOutcome {
         let word = &self.local.incoming().reader.word;
-        wait_on(word, &self.local.read_spin, deadline, ready, cancel)
+        wait_on(word, &self.local.read_spin, limit.into(), ready, cancel)
     }
 
     /// Asks the peer to ring the doorbell once, at the next packet or change of state. Returns
@@ -460,12 +459,12 @@ impl WriteWaiter {
     /// Waits until `ready` holds; see [`ReadWaiter::wait`].
     pub fn wait(
         &self,
-        deadline: Option<Instant>,
+        limit: impl Into<Limit>,
         ready: impl Fn() -> bool,
         cancel: impl Fn() -> bool,
     ) -> WaitOutcome {
         let word = &self.local.outgoing().writer.word;
-        wait_on(word, &self.local.write_spin, deadline, ready, cancel)
+        wait_on(word, &self.local.write_spin, limit.into(), ready, cancel)
     }
 
     /// Asks the peer to ring the doorbell once, when it next reads or changes state. Returns
@@ -484,7 +483,7 @@ impl WriteWaiter {
 fn wait_on(
     word: &AtomicU32,
     spin: &Spin,
-    deadline: Option<Instant>,
+    limit: Limit,
     ready: impl Fn() -> bool,
     cancel: impl Fn() -> bool,
 ) -> WaitOutcome {
@@ -494,8 +493,8 @@ fn wait_on(
     if cancel() {
         return WaitOutcome::Cancelled;
     }
-    if spin.until(deadline, || ready() || cancel()) && ready() {
+    if spin.until(limit, || ready() || cancel()) && ready() {
         return WaitOutcome::Ready;
     }
-    wait::park(word, &SystemFutex, deadline, ready, cancel)
+    wait::park(word, &SystemFutex, limit, ready, cancel)
 }

@@ -46,6 +46,34 @@ pub enum WaitOutcome {
     Cancelled,
 }
 
+/// How long a wait may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Without end.
+    Never,
+    /// Until this instant.
+    At(Instant),
+    /// About so long a sleep. The clock is not looked at, which counts where waits are short;
+    /// wake-ups without reason prolong it.
+    Within(Duration),
+}
+
+impl Limit {
+    /// The instant, if it is one.
+    fn instant(self) -> Option<Instant> {
+        match self {
+            Self::At(instant) => Some(instant),
+            Self::Never | Self::Within(_) => None,
+        }
+    }
+}
+
+impl From<Option<Instant>> for Limit {
+    fn from(deadline: Option<Instant>) -> Self {
+        deadline.map_or(Self::Never, Self::At)
+    }
+}
+
 /// How a futex wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FutexWait {
@@ -134,11 +162,11 @@ pub fn disarm_bell(word: &AtomicU32) {
     word.fetch_and(!BELL, Ordering::AcqRel);
 }
 
-/// Sleeps on `word` until `ready` or `cancel` holds or the deadline passes. Does not spin.
+/// Sleeps on `word` until `ready` or `cancel` holds or the limit is reached. Does not spin.
 pub fn park(
     word: &AtomicU32,
     futex: &impl Futex,
-    deadline: Option<Instant>,
+    limit: Limit,
     ready: impl Fn() -> bool,
     cancel: impl Fn() -> bool,
 ) -> WaitOutcome {
@@ -152,9 +180,10 @@ pub fn park(
         if cancel() {
             return WaitOutcome::Cancelled;
         }
-        let timeout = match deadline {
-            None => None,
-            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+        let timeout = match limit {
+            Limit::Never => None,
+            Limit::Within(sleep) => Some(sleep),
+            Limit::At(deadline) => match deadline.checked_duration_since(Instant::now()) {
                 None | Some(Duration::ZERO) => return WaitOutcome::TimedOut,
                 left => left,
             },
@@ -162,6 +191,13 @@ pub fn park(
         match futex.wait(word, expected, timeout) {
             // Looked at before the flag is raised again: else the peer would wake nobody next.
             FutexWait::Woken if ready() => return WaitOutcome::Ready,
+            FutexWait::TimedOut if matches!(limit, Limit::Within(_)) => {
+                return if ready() {
+                    WaitOutcome::Ready
+                } else {
+                    WaitOutcome::TimedOut
+                };
+            }
             FutexWait::Woken | FutexWait::TimedOut => {}
             FutexWait::Interrupted => {
                 return if ready() {
@@ -192,7 +228,7 @@ mod system {
     use rustix::thread::futex;
     use rustix::time::Timespec;
 
-    use super::{Futex, FutexWait};
+    use super::{Futex, FutexWait, Limit};
 
     /// The kernel's futex on memory that processes share.
     #[derive(Debug, Clone, Copy)]
@@ -272,7 +308,7 @@ mod system {
         }
 
         /// Spins until `ready` holds (true) or it is not worth it any longer (false).
-        pub fn until(&self, deadline: Option<Instant>, ready: impl Fn() -> bool) -> bool {
+        pub fn until(&self, limit: impl Into<Limit>, ready: impl Fn() -> bool) -> bool {
             if single_cpu() {
                 return false;
             }
@@ -288,7 +324,7 @@ mod system {
                 let rarer = (interval * 2).min(LAST_PROBE);
                 self.probe.store(rarer, Ordering::Relaxed);
             }
-            let found = spin(deadline, ready);
+            let found = spin(limit.into().instant(), ready);
             let new = match (found, credit) {
                 (true, 0) => FIRST_CREDIT,
                 (true, _) => (credit + 1).min(MAX_CREDIT),

@@ -13,7 +13,7 @@ use loom::thread;
 
 use o7s_ring::layout::{CLOSED, Direction};
 use o7s_ring::ring::{Consumer, Memory, Producer, fits};
-use o7s_ring::wait::{self, Futex, FutexWait};
+use o7s_ring::wait::{self, Futex, FutexWait, Limit};
 use o7s_ring::{SendError, WaitOutcome, bits};
 
 /// Small enough that a few records wrap: packets of up to 16 bytes, two at once.
@@ -197,7 +197,7 @@ fn a_sleeping_reader_is_woken() {
                 let done = wait::park(
                     &control.reader.word,
                     &futex,
-                    None,
+                    Limit::Never,
                     || control.producer.tail.load(Ordering::Acquire) != head,
                     || false,
                 );
@@ -240,7 +240,7 @@ fn a_sleeping_writer_is_woken() {
             let done = wait::park(
                 &control.writer.word,
                 &futex,
-                None,
+                Limit::Never,
                 || {
                     let head = control.consumer.head.load(Ordering::Acquire);
                     fits(CAPACITY, tail, base, head, 16)
@@ -270,7 +270,7 @@ fn a_kick_is_not_lost() {
         let done = wait::park(
             &word,
             &futex,
-            None,
+            Limit::Never,
             || false,
             || cancelled.load(Ordering::Acquire) == 1,
         );
@@ -294,7 +294,7 @@ fn two_sleepers_are_both_woken() {
             move || {
                 let ready = || position.load(Ordering::Acquire) >= until;
                 assert_eq!(
-                    wait::park(&word, &futex, None, ready, || false),
+                    wait::park(&word, &futex, Limit::Never, ready, || false),
                     WaitOutcome::Ready
                 );
             }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use o7s_ring::WaitOutcome;
+use o7s_ring::{Limit, WaitOutcome};
 
 use super::{
     Link,
@@ -170,12 +170,12 @@ impl Link {
     pub(crate) fn wait_writable(
         &self,
         length: usize,
-        until: Instant,
+        limit: Limit,
         cancel: impl Fn() -> bool,
     ) -> WaitOutcome {
         let Some(engine) = &self.engine else {
             let ready = || self.is_writable(length);
-            return self.writer.wait(Some(until), ready, cancel);
+            return self.writer.wait(limit, ready, cancel);
         };
         // What makes room arrives in the ring from which this end reads.
         engine.as_writer(|| {
@@ -189,7 +189,7 @@ impl Link {
                         || self.reader.readable()
                         || self.why_unwritable().is_some()
                 };
-                match self.reader.wait(Some(until), news, &cancel) {
+                match self.reader.wait(limit, news, &cancel) {
                     WaitOutcome::Ready => {}
                     outcome => return outcome,
                 }
