@@ -10,6 +10,7 @@ pub mod fa;
 pub mod forwarding;
 pub mod frcp;
 pub mod graph;
+pub mod linkstate;
 pub mod oap;
 pub mod schedule;
 pub mod shim;

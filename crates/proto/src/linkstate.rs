@@ -1,0 +1,539 @@
+//! Link-state routing of a unicast layer without I/O (`spec/unicast.md` §4), one [`LinkState`] per member.
+//!
+//! Its driver
+//!
+//! 1. tells it of adjacencies ([`data_up`](LinkState::data_up), [`management_up`](LinkState::management_up)
+//!    and their opposites) and of packets on management adjacencies
+//!    ([`handle_packet`](LinkState::handle_packet)), and calls
+//!    [`handle_timeout`](LinkState::handle_timeout) at [`poll_timeout`](LinkState::poll_timeout),
+//! 2. does what [`poll_output`](LinkState::poll_output) says, after each such call.
+//!
+//! ```text
+//!  data_up, data_down ──► own links ──┐                     ┌──► Send: flooding, refreshes, replicas
+//!                                     ├──► Database, Graph ─┤
+//!  handle_packet ──► updates ─────────┘                     └──► Recalculation ──► Routes
+//! ```
+//!
+//! # Beyond 0.23
+//!
+//! The messages and rules on the wire are those of 0.23. What a node does by itself is better:
+//!
+//! | 0.23 | here |
+//! | --- | --- |
+//! | a link that went down leaves the tables within `t_recalc`, one that aged out never (trap 14) | at once; with the next look at ages |
+//! | a link that flow events say is down stays (trap 19) | what is down is withdrawn, and comes back with the next number |
+//! | parallel adjacencies to a neighbour share one entry (trap 18) | the link goes with the last |
+//! | a link made again starts at 0 and is ignored (trap 16) | numbers are remembered; a higher one that is heard is exceeded at once |
+//! | links of this node that no longer exist come back and are refreshed for ever (trap 15) | not taken in, not passed on |
+//! | the first announcement is repeated after up to `t_update` (trap 17) | after [`REPEAT`] too |
+//! | a replica is one burst; what is about to age out starts a new life with it | in portions of [`REPLICA_BURST`]; left out |
+//! | anything is believed | addresses must be possible; [`LINKS_MAX`] links; [`UPDATES_BURST`] updates of a link per second |
+
+mod database;
+mod recalculation;
+mod report;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use o7s_wire::{
+    address::Address,
+    enroll::{LinkStateConfig, LinkStatePolicy},
+    linkstate::{LSU_LEN, Lsu},
+};
+
+use crate::{forwarding::Route, graph::Graph};
+
+use database::{Arrival, Database, Key};
+pub use database::{LINKS_MAX, UPDATES_BURST, UPDATES_PERIOD};
+use recalculation::Recalculation;
+pub use recalculation::{FIRST_DELAY, FIRST_HOLD};
+pub use report::{Link, Stats, Warning};
+
+/// When the first announcement of a link is repeated: management adjacencies may lose it.
+pub const REPEAT: Duration = Duration::from_secs(1);
+
+/// Entries of the database that a new management adjacency gets at once, and then every
+/// [`REPLICA_PERIOD`].
+pub const REPLICA_BURST: usize = 256;
+
+/// Time between two portions of a replica.
+pub const REPLICA_PERIOD: Duration = Duration::from_millis(10);
+
+/// Highest number that is believed for a link of this node, so that there is room above it.
+const SEQNO_BELIEVED: u64 = u64::MAX - (1 << 32);
+
+/// Numbers of own links that are gone, kept while others may know them.
+const REMEMBERED_MAX: usize = 4096;
+
+/// How a node routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    policy: LinkStatePolicy,
+    t_recalc: Duration,
+    t_update: Duration,
+    t_timeo: Duration,
+}
+
+/// Own links would age out before they are refreshed (trap 17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "link-state t_update is {t_update} s and t_timeo {t_timeo} s; links would be forgotten before they are \
+     refreshed: t_update must be at least 1 s and less than t_timeo, best a quarter of it"
+)]
+pub struct ConfigError {
+    t_update: u32,
+    t_timeo: u32,
+}
+
+impl Config {
+    /// From the layer's configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn new(config: &LinkStateConfig) -> Result<Self, ConfigError> {
+        let (t_update, t_timeo) = (config.t_update, config.t_timeo);
+        if t_update == 0 || t_update >= t_timeo {
+            return Err(ConfigError { t_update, t_timeo });
+        }
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Ok(Self {
+            policy: config.policy,
+            t_recalc: seconds(config.t_recalc),
+            t_update: seconds(t_update),
+            t_timeo: seconds(t_timeo),
+        })
+    }
+
+    /// Interval at which ages are looked at.
+    fn ageing(&self) -> Duration {
+        (self.t_timeo / 8).min(self.t_update)
+    }
+}
+
+/// What the driver is to do, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output<K> {
+    /// Send an update. It may be lost.
+    Send {
+        /// On this management adjacency.
+        flow: K,
+        /// The packet.
+        packet: [u8; LSU_LEN],
+    },
+    /// All routes of this node from now on; none for destinations that are not there.
+    Routes(Vec<Route>),
+    /// Something for the log; each kind once per adjacency.
+    Warning {
+        /// The management adjacency from which it came.
+        flow: K,
+        /// What it is.
+        warning: Warning,
+    },
+}
+
+/// A link of this node: to a neighbour with data adjacencies.
+#[derive(Debug)]
+struct OwnLink<K> {
+    flows: Vec<K>,
+    seqno: u64,
+    /// When the first announcement is repeated.
+    repeat: Option<Instant>,
+}
+
+/// The number of an own link that is not there.
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    seqno: u64,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Management {
+    /// Where its replica of the database goes on, and when.
+    replica: Option<(Key, Instant)>,
+    warned: u8,
+}
+
+/// Link-state routing of one member; `K` is what the driver calls a flow.
+#[derive(Debug)]
+pub struct LinkState<K> {
+    config: Config,
+    own: Address,
+    links: BTreeMap<Address, OwnLink<K>>,
+    /// Neighbour of each data adjacency.
+    data: BTreeMap<K, Address>,
+    management: BTreeMap<K, Management>,
+    remembered: BTreeMap<Address, Remembered>,
+    database: Database,
+    graph: Graph,
+    recalculation: Recalculation,
+    next_update: Instant,
+    next_ageing: Instant,
+    pruned: Option<Instant>,
+    stats: Stats,
+    outputs: VecDeque<Output<K>>,
+}
+
+impl<K: Copy + Ord> LinkState<K> {
+    /// A member with this address and no adjacency.
+    #[must_use]
+    pub fn new(config: Config, own: Address, now: Instant) -> Self {
+        Self {
+            config,
+            own,
+            links: BTreeMap::new(),
+            data: BTreeMap::new(),
+            management: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            database: Database::new(now),
+            graph: Graph::new(),
+            recalculation: Recalculation::new(config.t_recalc),
+            next_update: now + config.t_update,
+            next_ageing: now + config.ageing(),
+            pruned: None,
+            stats: Stats::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A data adjacency to `peer` works: connected, or up again. The link to `peer` is announced with the
+    /// first.
+    pub fn data_up(&mut self, now: Instant, flow: K, peer: Address) {
+        if peer == self.own || !peer.is_valid() || self.data.contains_key(&flow) {
+            return;
+        }
+        self.data.insert(flow, peer);
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.flows.push(flow);
+            return;
+        }
+        let known = self.remembered.remove(&peer);
+        let seqno = known.map_or(0, |known| known.seqno.saturating_add(1));
+        let repeat = (REPEAT < self.config.t_update).then(|| now + REPEAT);
+        let link = OwnLink {
+            flows: vec![flow],
+            seqno,
+            repeat,
+        };
+        self.links.insert(peer, link);
+        self.announce(now, peer);
+        if self.graph.announce(self.own, peer) {
+            self.recalculation.request(now);
+        }
+    }
+
+    /// A data adjacency is down or gone. With the last to a neighbour the link is withdrawn here, and new
+    /// routes come at once.
+    pub fn data_down(&mut self, now: Instant, flow: K) {
+        let Some(peer) = self.data.remove(&flow) else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        link.flows.retain(|known| *known != flow);
+        if !link.flows.is_empty() {
+            return;
+        }
+        let seqno = link.seqno;
+        self.links.remove(&peer);
+        self.remember(now, peer, seqno);
+        self.database.remove(Key::new(self.own, peer));
+        if self.graph.withdraw(self.own, peer) {
+            self.recalculation.request_at_once(now);
+        }
+    }
+
+    /// A management adjacency is connected: it gets what the database has.
+    pub fn management_up(&mut self, now: Instant, flow: K) {
+        let management = Management {
+            replica: Some((Key::FIRST, now)),
+            warned: 0,
+        };
+        self.management.insert(flow, management);
+        self.replicate(now, flow);
+    }
+
+    /// A management adjacency is gone.
+    pub fn management_down(&mut self, flow: K) {
+        self.management.remove(&flow);
+    }
+
+    /// A packet arrived on a management adjacency. Empty ones are signs of life of the flow and ignored.
+    pub fn handle_packet(&mut self, now: Instant, flow: K, packet: &[u8]) {
+        if packet.is_empty() || !self.management.contains_key(&flow) {
+            return;
+        }
+        let Ok(lsu) = Lsu::parse(packet) else {
+            self.stats.malformed += 1;
+            self.warn(flow, Warning::Malformed(packet.len()));
+            return;
+        };
+        self.stats.received += 1;
+        if !lsu.source.is_valid() || !lsu.destination.is_valid() || lsu.source == lsu.destination {
+            self.stats.impossible += 1;
+            self.warn(flow, Warning::Impossible(lsu));
+            return;
+        }
+        if lsu.source == self.own {
+            self.own_update(now, flow, lsu);
+        } else {
+            self.update(now, flow, lsu);
+        }
+    }
+
+    /// An update of somebody else's link (`spec/unicast.md` §4.4).
+    fn update(&mut self, now: Instant, flow: K, lsu: Lsu) {
+        let key = Key::new(lsu.source, lsu.destination);
+        let arrival = match self.database.update(now, key, lsu.seqno) {
+            Arrival::Full if self.prune(now) => self.database.update(now, key, lsu.seqno),
+            arrival => arrival,
+        };
+        match arrival {
+            Arrival::Old => {
+                self.stats.old += 1;
+                return;
+            }
+            Arrival::TooOften => {
+                self.stats.too_often += 1;
+                self.warn(flow, Warning::TooOften(lsu));
+                return;
+            }
+            Arrival::Full => {
+                self.stats.full += 1;
+                self.warn(flow, Warning::Full);
+                return;
+            }
+            Arrival::Newer => {}
+            Arrival::New => {
+                if self.graph.announce(lsu.source, lsu.destination) {
+                    self.recalculation.request(now);
+                }
+            }
+        }
+        self.flood(&lsu, Some(flow));
+    }
+
+    /// An update of an own link by others: from an earlier life of this node, an old copy, or invented. It
+    /// is not passed on.
+    fn own_update(&mut self, now: Instant, flow: K, lsu: Lsu) {
+        let believed = lsu.seqno <= SEQNO_BELIEVED;
+        let Some(link) = self.links.get_mut(&lsu.destination) else {
+            if believed {
+                self.remember(now, lsu.destination, lsu.seqno);
+            }
+            self.stats.stale_own += 1;
+            self.warn(flow, Warning::OwnLink(lsu));
+            return;
+        };
+        if lsu.seqno <= link.seqno {
+            self.stats.old += 1;
+            return;
+        }
+        self.stats.exceeded += 1;
+        if !believed {
+            self.warn(flow, Warning::OwnNumber(lsu));
+            return;
+        }
+        if !self
+            .database
+            .may_update(now, Key::new(self.own, lsu.destination))
+        {
+            self.stats.too_often += 1;
+            self.warn(flow, Warning::TooOften(lsu));
+            return;
+        }
+        link.seqno = lsu.seqno + 1;
+        self.announce(now, lsu.destination);
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let repeats = self.links.values().filter_map(|link| link.repeat);
+        let replicas = self
+            .management
+            .values()
+            .filter_map(|each| each.replica.map(|(_, at)| at));
+        repeats
+            .chain(replicas)
+            .chain(self.recalculation.due())
+            .chain([self.next_update, self.next_ageing])
+            .min()
+            .unwrap_or(self.next_update)
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.next_ageing {
+            self.next_ageing = now + self.config.ageing();
+            self.age(now);
+        }
+        if now >= self.next_update {
+            self.next_update = now + self.config.t_update;
+            self.refresh(now, |_| true);
+        }
+        self.refresh(now, |link| link.repeat.is_some_and(|at| at <= now));
+        let due = self
+            .management
+            .iter()
+            .filter(|(_, each)| each.replica.is_some_and(|(_, at)| at <= now))
+            .map(|(flow, _)| *flow)
+            .collect::<Vec<_>>();
+        for flow in due {
+            self.replicate(now, flow);
+        }
+        if self.recalculation.take(now) {
+            self.stats.recalculations += 1;
+            let routes = self.graph.routes(self.own, self.config.policy);
+            self.outputs.push_back(Output::Routes(routes));
+        }
+    }
+
+    /// What the driver is to do next.
+    pub fn poll_output(&mut self) -> Option<Output<K>> {
+        self.outputs.pop_front()
+    }
+
+    /// The database, in its order: by destination, then source.
+    pub fn links(&self, now: Instant) -> impl Iterator<Item = Link> + '_ {
+        self.database.links(now)
+    }
+
+    /// Nodes of the graph: those that announce a link, or to which one is announced.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.graph.nodes()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Sends the present number of an own link to all.
+    fn announce(&mut self, now: Instant, peer: Address) {
+        let Some(link) = self.links.get(&peer) else {
+            return;
+        };
+        let lsu = Lsu {
+            destination: peer,
+            source: self.own,
+            seqno: link.seqno,
+        };
+        self.database.set(now, Key::new(self.own, peer), lsu.seqno);
+        self.flood(&lsu, None);
+    }
+
+    /// Announces those own links anew that `which` picks.
+    fn refresh(&mut self, now: Instant, which: impl Fn(&OwnLink<K>) -> bool) {
+        let mut due = Vec::new();
+        for (peer, link) in &mut self.links {
+            if which(link) {
+                link.repeat = None;
+                link.seqno = link.seqno.saturating_add(1);
+                due.push(*peer);
+            }
+        }
+        for peer in due {
+            self.announce(now, peer);
+        }
+    }
+
+    /// To all but the one that it came from (`spec/unicast.md` §4.4).
+    fn flood(&mut self, lsu: &Lsu, from: Option<K>) {
+        let packet = lsu.emit();
+        for &flow in self.management.keys().filter(|flow| Some(**flow) != from) {
+            self.stats.sent += 1;
+            self.outputs.push_back(Output::Send { flow, packet });
+        }
+    }
+
+    /// The next portion of the database for a new adjacency.
+    fn replicate(&mut self, now: Instant, flow: K) {
+        let Some(management) = self.management.get_mut(&flow) else {
+            return;
+        };
+        let Some((from, _)) = management.replica.take() else {
+            return;
+        };
+        let mut budget = REPLICA_BURST;
+        let fresh = self.config.t_timeo / 2;
+        for (key, link) in self.database.from(now, from) {
+            if budget == 0 {
+                management.replica = Some((key, now + REPLICA_PERIOD));
+                break;
+            }
+            if link.age <= fresh {
+                budget -= 1;
+                self.stats.sent += 1;
+                let packet = link.lsu.emit();
+                self.outputs.push_back(Output::Send { flow, packet });
+            }
+        }
+    }
+
+    fn age(&mut self, now: Instant) {
+        let mut changed = false;
+        let (own, links) = (self.own, &self.links);
+        let keep = |key: Key| key.source() == own && links.contains_key(&key.destination());
+        for key in self.database.expire(now, self.config.t_timeo, keep) {
+            self.stats.expired += 1;
+            changed |= self.graph.withdraw(key.source(), key.destination());
+        }
+        if changed {
+            self.recalculation.request(now);
+        }
+        // Longer than anybody keeps them.
+        let kept = 2 * self.config.t_timeo;
+        self.remembered
+            .retain(|_, known| now.saturating_duration_since(known.since) < kept);
+    }
+
+    /// Drops what nodes announce that cannot be reached, at most once per second. Whether there is room.
+    fn prune(&mut self, now: Instant) -> bool {
+        if self.pruned.is_some_and(|at| now < at + UPDATES_PERIOD) {
+            return false;
+        }
+        self.pruned = Some(now);
+        let reached = self.graph.reached(self.own);
+        let own = self.own;
+        let gone = self
+            .database
+            .retain(|key| key.source() == own || reached(key.source()));
+        drop(reached);
+        for key in &gone {
+            self.stats.expired += 1;
+            self.graph.withdraw(key.source(), key.destination());
+        }
+        !gone.is_empty()
+    }
+
+    /// Keeps the highest number known of an own link that is not there.
+    fn remember(&mut self, now: Instant, peer: Address, seqno: u64) {
+        if let Some(known) = self.remembered.get_mut(&peer) {
+            known.seqno = known.seqno.max(seqno);
+            known.since = now;
+        } else if self.remembered.len() < REMEMBERED_MAX {
+            self.remembered
+                .insert(peer, Remembered { seqno, since: now });
+        }
+    }
+
+    /// Once per kind and adjacency.
+    fn warn(&mut self, flow: K, warning: Warning) {
+        if let Some(management) = self.management.get_mut(&flow)
+            && management.warned & warning.bit() == 0
+        {
+            management.warned |= warning.bit();
+            self.outputs.push_back(Output::Warning { flow, warning });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! The rules of `spec/unicast.md` §4 and §15.5, one by one, and what hostile members do.
+
+use o7s_wire::enroll::LinkStateConfig;
+
+use super::*;
+
+const A: u64 = 0x0403_0201;
+const B: u64 = 0x0d0c_0b0a;
+const C: u64 = 0x0000_0c0c;
+const D: u64 = 0x0000_0d0d;
+
+/// Flows of management and of data to the neighbours.
+const MGMT_B: u32 = 1;
+const MGMT_C: u32 = 2;
+const DATA_B: u32 = 11;
+const DATA_C: u32 = 12;
+
+fn address(number: u64) -> Address {
+    Address::new(number)
+}
+
+fn config() -> Config {
+    Config::new(&LinkStateConfig::default()).unwrap()
+}
+
+fn lsu(source: u64, destination: u64, seqno: u64) -> Lsu {
+    Lsu {
+        destination: address(destination),
+        source: address(source),
+        seqno,
+    }
+}
+
+/// A machine at address A with a clock of its own.
+struct Rig {
+    state: LinkState<u32>,
+    now: Instant,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    sent: Vec<(u32, Lsu)>,
+    routes: Option<Vec<(u64, Vec<u64>)>>,
+    warnings: Vec<(u32, Warning)>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(config())
+    }
+
+    fn with(config: Config) -> Self {
+        let now = Instant::now();
+        Self {
+            state: LinkState::new(config, address(A), now),
+            now,
+        }
+    }
+
+    /// With both adjacencies to B and to C up, and nothing left to say.
+    fn connected() -> Self {
+        let mut rig = Self::new();
+        rig.state.management_up(rig.now, MGMT_B);
+        rig.state.management_up(rig.now, MGMT_C);
+        rig.state.data_up(rig.now, DATA_B, address(B));
+        rig.state.data_up(rig.now, DATA_C, address(C));
+        rig.hear(MGMT_B, lsu(B, A, 0));
+        rig.hear(MGMT_C, lsu(C, A, 0));
+        rig.wait(Duration::from_secs(2));
+        rig
+    }
+
+    fn hear(&mut self, flow: u32, lsu: Lsu) -> Said {
+        self.state.handle_packet(self.now, flow, &lsu.emit());
+        self.said()
+    }
+
+    /// Lets time pass, and does what is due at its time.
+    fn wait(&mut self, time: Duration) -> Said {
+        let end = self.now + time;
+        while self.state.poll_timeout() <= end {
+            self.now = self.now.max(self.state.poll_timeout());
+            self.state.handle_timeout(self.now);
+        }
+        self.now = end;
+        self.said()
+    }
+
+    fn said(&mut self) -> Said {
+        let mut said = Said::default();
+        while let Some(output) = self.state.poll_output() {
+            match output {
+                Output::Send { flow, packet } => {
+                    said.sent.push((flow, Lsu::parse(&packet).unwrap()));
+                }
+                Output::Routes(routes) => {
+                    let plain = |route: &Route| {
+                        let hops = route.next_hops.iter().map(|hop| hop.get()).collect();
+                        (route.destination.get(), hops)
+                    };
+                    said.routes = Some(routes.iter().map(plain).collect());
+                }
+                Output::Warning { flow, warning } => said.warnings.push((flow, warning)),
+            }
+        }
+        said
+    }
+
+    fn links(&self) -> Vec<Lsu> {
+        self.state.links(self.now).map(|link| link.lsu).collect()
+    }
+}
+
+/// The exchange of `spec/unicast.md` §15.5.
+#[test]
+fn the_exchange_of_the_specification() {
+    let mut rig = Rig::new();
+    rig.state.management_up(rig.now, MGMT_B);
+    assert_eq!(rig.said(), Said::default());
+    rig.state.data_up(rig.now, DATA_B, address(B));
+    assert_eq!(rig.said().sent, [(MGMT_B, lsu(A, B, 0))]);
+    // Repeated early, then with the period of updates, which began with the machine.
+    assert_eq!(rig.wait(REPEAT).sent, [(MGMT_B, lsu(A, B, 1))]);
+    assert_eq!(rig.wait(Duration::from_secs(13)).sent, []);
+    assert_eq!(
+        rig.wait(Duration::from_secs(1)).sent,
+        [(MGMT_B, lsu(A, B, 2))]
+    );
+    // B announces its direction: the link is usable.
+    assert_eq!(rig.hear(MGMT_B, lsu(B, A, 6)).sent, []);
+    let said = rig.wait(FIRST_DELAY);
+    assert_eq!(said.routes, Some(vec![(B, vec![B])]));
+    // The same again.
+    assert_eq!(rig.hear(MGMT_B, lsu(B, A, 6)), Said::default());
+    // A new neighbour gets all, ordered by destination, then source.
+    rig.state.management_up(rig.now, MGMT_C);
+    assert_eq!(
+        rig.said().sent,
+        [(MGMT_C, lsu(B, A, 6)), (MGMT_C, lsu(A, B, 2))]
+    );
+}
+
+/// §4.4, with split horizon: to all but the one from which it came.
+#[test]
+fn updates_are_flooded_by_their_number() {
+    let mut rig = Rig::connected();
+    assert_eq!(
+        rig.hear(MGMT_B, lsu(B, D, 0)).sent,
+        [(MGMT_C, lsu(B, D, 0))]
+    );
+    assert_eq!(rig.hear(MGMT_C, lsu(B, D, 0)).sent, []);
+    assert_eq!(
+        rig.hear(MGMT_C, lsu(B, D, 9)).sent,
+        [(MGMT_B, lsu(B, D, 9))]
+    );
+    assert_eq!(rig.hear(MGMT_B, lsu(B, D, 8)).sent, []);
+    assert!(rig.links().contains(&lsu(B, D, 9)));
+    // Not from an adjacency that is none, nor of data.
+    assert_eq!(rig.hear(DATA_B, lsu(B, D, 10)), Said::default());
+    rig.state.management_down(MGMT_B);
+    assert_eq!(rig.hear(MGMT_B, lsu(B, D, 10)), Said::default());
+    assert_eq!(rig.hear(MGMT_C, lsu(B, D, 10)).sent, []);
+}
+
+/// Trap 14 the other way round: a local link that goes down is out of the routes at once.
+#[test]
+fn a_local_link_that_goes_down_leaves_the_routes_at_once() {
+    let mut rig = Rig::connected();
+    rig.hear(MGMT_B, lsu(B, C, 0));
+    rig.hear(MGMT_C, lsu(C, B, 0));
+    rig.wait(Duration::from_secs(5));
+    rig.state.data_down(rig.now, DATA_B);
+    assert_eq!(rig.state.poll_timeout(), rig.now);
+    let said = rig.wait(Duration::ZERO);
+    assert_eq!(said.routes, Some(vec![(C, vec![C]), (B, vec![C])]));
+    // Nothing on the wire says so, and the link is not refreshed.
+    assert_eq!(said.sent, []);
+    let said = rig.wait(Duration::from_secs(15));
+    assert!(
+        !said
+            .sent
+            .iter()
+            .any(|(_, sent)| sent.destination == address(B))
+    );
+    // Up again: with the next number (trap 16).
+    rig.state.data_up(rig.now, DATA_B, address(B));
+    let sent = rig.said().sent;
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|(_, sent)| sent.seqno > 1));
+}
+
+/// Trap 18.
+#[test]
+fn a_link_lasts_as_long_as_one_of_its_adjacencies() {
+    let mut rig = Rig::connected();
+    rig.state.data_up(rig.now, 99, address(B));
+    rig.state.data_down(rig.now, DATA_B);
+    assert_eq!(rig.wait(Duration::ZERO), Said::default());
+    rig.state.data_down(rig.now, 99);
+    assert_eq!(rig.wait(Duration::ZERO).routes, Some(vec![(C, vec![C])]));
+    // What is not there changes nothing.
+    rig.state.data_down(rig.now, 99);
+    assert_eq!(rig.wait(Duration::ZERO), Said::default());
+}
+
+/// Trap 14: what ages out changes the routes, down to none.
+#[test]
+fn what_ages_out_leaves_the_routes() {
+    let mut rig = Rig::connected();
+    let said = rig.wait(Duration::from_secs(80));
+    assert_eq!(said.routes, Some(Vec::new()));
+    // Own links live on; nobody else's does.
+    let mut links = rig.links();
+    links.retain(|link| link.source != address(A));
+    assert_eq!(links, []);
+    assert_eq!(rig.links().len(), 2);
+    assert_eq!(rig.state.stats().expired, 2);
+}
+
+/// Trap 15: neither taken in nor passed on, and refreshed by nobody.
+#[test]
+fn own_links_that_are_gone_do_not_come_back() {
+    let mut rig = Rig::connected();
+    let said = rig.hear(MGMT_B, lsu(A, D, 40));
+    assert_eq!(said.sent, []);
+    assert_eq!(said.warnings, [(MGMT_B, Warning::OwnLink(lsu(A, D, 40)))]);
+    assert!(!rig.links().contains(&lsu(A, D, 40)));
+    assert_eq!(rig.hear(MGMT_B, lsu(A, D, 41)), Said::default());
+    // But the number is known if the link comes back.
+    rig.state.data_up(rig.now, 14, address(D));
+    assert!(rig.said().sent.contains(&(MGMT_C, lsu(A, D, 42))));
+}
+
+/// Trap 16: a node that was started again finds its old numbers with others.
+#[test]
+fn an_old_number_is_exceeded_at_once() {
+    let mut rig = Rig::connected();
+    let said = rig.hear(MGMT_C, lsu(A, B, 500));
+    let all = [(MGMT_B, lsu(A, B, 501)), (MGMT_C, lsu(A, B, 501))];
+    assert_eq!(said.sent, all);
+    assert_eq!(said.warnings, []);
+    assert_eq!(rig.hear(MGMT_B, lsu(A, B, 500)), Said::default());
+    // Somebody who goes on like that is not followed at any speed.
+    let mut sent = 0;
+    for seqno in 0..100 {
+        sent += rig.hear(MGMT_C, lsu(A, B, 1000 + 2 * seqno)).sent.len();
+    }
+    assert!(sent <= 2 * usize::from(UPDATES_BURST), "{sent} updates");
+}
+
+#[test]
+fn absurd_numbers_of_own_links_are_told_once() {
+    let mut rig = Rig::connected();
+    let said = rig.hear(MGMT_C, lsu(A, B, u64::MAX));
+    assert_eq!(said.sent, []);
+    let warning = Warning::OwnNumber(lsu(A, B, u64::MAX));
+    assert_eq!(said.warnings, [(MGMT_C, warning)]);
+    assert_eq!(rig.hear(MGMT_C, lsu(A, B, u64::MAX - 1)), Said::default());
+    // The link is kept, its number grows as before.
+    let said = rig.wait(Duration::from_secs(15));
+    assert!(said.sent.contains(&(MGMT_B, lsu(A, B, 2))), "{said:?}");
+    // The highest that is believed leaves room for all refreshes to come.
+    let highest = SEQNO_BELIEVED;
+    let said = rig.hear(MGMT_C, lsu(A, B, highest));
+    assert!(said.sent.contains(&(MGMT_B, lsu(A, B, highest + 1))));
+}
+
+#[test]
+fn what_cannot_be_is_dropped_and_told_once() {
+    let mut rig = Rig::connected();
+    let before = rig.links();
+    for bad in [lsu(0, B, 1), lsu(B, 0, 1), lsu(B, B, 1), lsu(1 << 32, B, 1)] {
+        assert_eq!(rig.hear(MGMT_B, bad).sent, []);
+    }
+    for len in [0, 1, 23, 25, 4000] {
+        rig.state.handle_packet(rig.now, MGMT_B, &vec![1; len]);
+    }
+    assert_eq!(rig.links(), before);
+    let stats = *rig.state.stats();
+    assert_eq!((stats.impossible, stats.malformed), (4, 4));
+    assert_eq!(rig.said().warnings, [(MGMT_B, Warning::Malformed(1))]);
+}
+
+#[test]
+fn a_link_with_too_many_updates_is_not_passed_on() {
+    let mut rig = Rig::connected();
+    let mut passed = 0;
+    for seqno in 0..1000 {
+        passed += rig.hear(MGMT_B, lsu(B, D, seqno)).sent.len();
+    }
+    assert!(passed <= usize::from(UPDATES_BURST), "{passed} passed on");
+    rig.wait(UPDATES_PERIOD);
+    assert_eq!(rig.hear(MGMT_B, lsu(B, D, 1000)).sent.len(), 1);
+}
+
+/// A flood of invented nodes fills a bounded table. What cannot be reached goes first.
+#[test]
+fn a_flood_of_invented_nodes_is_bounded() {
+    let mut rig = Rig::connected();
+    let invent = |at: usize| lsu(0x1_0000 + at as u64, 0x2_0000 + at as u64, 0);
+    let mut warnings = Vec::new();
+    for at in 0..LINKS_MAX {
+        warnings.extend(rig.hear(MGMT_B, invent(at)).warnings);
+    }
+    assert!(rig.links().len() <= LINKS_MAX);
+    assert_eq!(warnings, []);
+    // Most of them were dropped when a link came that no longer fitted; it did.
+    rig.hear(MGMT_C, lsu(C, D, 0));
+    assert!(rig.links().contains(&lsu(C, D, 0)));
+    assert!(rig.links().len() < 100, "{}", rig.links().len());
+    // Invented nodes that hang on one that is there stay until they age out.
+    let mut refused = 0;
+    for at in 0..LINKS_MAX as u64 {
+        let (node, before) = (0x10_0000 + at, if at == 0 { B } else { 0x10_0000 + at - 1 });
+        for update in [lsu(before, node, 0), lsu(node, before, 0)] {
+            let said = rig.hear(MGMT_B, update);
+            refused += said.warnings.len();
+        }
+    }
+    assert_eq!(refused, 1);
+    assert!(rig.links().len() <= LINKS_MAX);
+    // Known links are refreshed all the same.
+    assert_eq!(rig.hear(MGMT_C, lsu(C, D, 1)).sent.len(), 1);
+    let said = rig.wait(Duration::from_secs(80));
+    assert_eq!(rig.links().len(), 2);
+    assert_eq!(said.routes, Some(Vec::new()));
+}
+
+/// A burst of changes costs few calculations, and the last change is never left out.
+#[test]
+fn recalculations_are_few_while_changes_go_on() {
+    let mut rig = Rig::connected();
+    rig.wait(Duration::from_secs(10));
+    let before = rig.state.stats().recalculations;
+    let mut last = B;
+    for step in 0..1000 {
+        let node = 0x100 + step;
+        rig.hear(MGMT_B, lsu(last, node, 0));
+        rig.hear(MGMT_B, lsu(node, last, 0));
+        rig.wait(Duration::from_millis(4));
+        last = node;
+    }
+    let calculated = rig.state.stats().recalculations - before;
+    assert!((5..=10).contains(&calculated), "{calculated} calculations");
+    let routes = rig.wait(Duration::from_secs(4)).routes.unwrap();
+    assert_eq!(routes.len(), 1002);
+}
+
+/// A large database goes out in portions; what is about to age out stays here.
+#[test]
+fn a_replica_is_paced_and_fresh() {
+    let mut rig = Rig::connected();
+    for node in 0..1000 {
+        rig.hear(MGMT_B, lsu(0x1000 + node, B, 0));
+    }
+    rig.state.management_up(rig.now, 7);
+    assert_eq!(rig.said().sent.len(), REPLICA_BURST);
+    let rest = rig.wait(Duration::from_millis(100)).sent.len();
+    assert_eq!(rest + REPLICA_BURST, rig.links().len());
+    rig.wait(Duration::from_secs(31));
+    rig.state.management_up(rig.now, 8);
+    let sent = rig.said().sent;
+    assert_eq!(sent.len(), 2, "own links only");
+    assert!(sent.iter().all(|(_, sent)| sent.source == address(A)));
+}
+
+/// Trap 17.
+#[test]
+fn periods_that_let_own_links_age_out_are_refused() {
+    let mut config = LinkStateConfig {
+        t_update: 60,
+        ..LinkStateConfig::default()
+    };
+    let text = Config::new(&config).unwrap_err().to_string();
+    assert!(text.contains("t_update is 60 s"), "{text}");
+    config.t_update = 0;
+    assert!(Config::new(&config).is_err());
+    config.t_update = 59;
+    assert!(Config::new(&config).is_ok());
+}
