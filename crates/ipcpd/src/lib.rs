@@ -2,12 +2,17 @@
 //!
 //! [`framework`] is an IPCP as a state machine without I/O around an [`framework::Ipcp`];
 //! [`channel`] runs it on the control channel to the daemon. [`data`] is the thread that carries
-//! packets, for types whose flows pass through. [`lower`] are the N-1 flows of types that sit on other
+//! packets, for types whose flows pass through. [`shim`] is what the types on real networks share
+//! ([`eth`], [`udp`]); [`sys`] is their system calls. [`lower`] are the N-1 flows of types that sit on other
 //! layers.
 
 pub mod channel;
 pub mod cli;
 pub mod data;
+pub mod eth;
 pub mod framework;
 pub mod local;
 pub mod lower;
+pub mod shim;
+pub mod sys;
+pub mod udp;

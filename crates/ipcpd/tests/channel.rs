@@ -107,7 +107,7 @@ fn needs_a_channel_and_a_type_that_exists() {
     };
     for (kind, expected) in [
         ("local", "no control channel"),
-        ("eth-dix", "not supported by this version"),
+        ("eth-dix", "no control channel"),
         ("wrong", "the types are local, unicast"),
     ] {
         let output = run(kind);

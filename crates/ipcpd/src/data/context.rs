@@ -79,6 +79,8 @@ pub struct Context {
     pub(super) now: Instant,
     /// Watched descriptors that can be read.
     pub(super) sources: Vec<u64>,
+    /// When the path is to be called for itself.
+    alarm: Option<Instant>,
 }
 
 impl Context {
@@ -105,6 +107,7 @@ impl Context {
             timer_set: None,
             now: Instant::now(),
             sources: Vec::new(),
+            alarm: None,
         })
     }
 
@@ -162,9 +165,16 @@ impl Context {
 
     /// Gives an end up: the program sees it deallocated, the daemon is told.
     pub fn remove(&mut self, token: Token) {
-        let Some(entry) = self.entries.get_mut(token.0).and_then(Option::take) else {
-            return;
-        };
+        if let Some(end) = self.take(token) {
+            let name = end.end();
+            drop(end);
+            self.tell(Event::Ended(name));
+        }
+    }
+
+    /// Takes an end out, of which the daemon is told in another way.
+    pub fn take(&mut self, token: Token) -> Option<End> {
+        let entry = self.entries.get_mut(token.0).and_then(Option::take)?;
         if let Some(at) = entry.timer {
             self.timers.remove(&(at, token));
         }
@@ -178,9 +188,18 @@ impl Context {
         let end = entry.end.end();
         self.by_end.remove(&(end.flow_id, end.side));
         self.active.retain(|active| *active != token);
-        drop(entry);
         self.free.push(token);
-        self.tell(Event::Ended(end));
+        Some(entry.end)
+    }
+
+    /// Lets [`super::DataPath::alarm`] be called at that time, once.
+    pub fn set_alarm(&mut self, at: Option<Instant>) {
+        self.alarm = at;
+    }
+
+    /// Takes the alarm if it is due.
+    pub(super) fn alarm_due(&mut self) -> bool {
+        self.alarm.take_if(|at| *at <= self.now).is_some()
     }
 
     /// The token of an end.
@@ -276,7 +295,8 @@ impl Context {
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        let first = self.timers.first().map(|(at, _)| *at);
+        first.into_iter().chain(self.alarm).min()
     }
 
     /// After each call of the path: an end that was left to its doorbell, and waits for more now
@@ -341,10 +361,16 @@ impl Context {
             let number = event.data.u64();
             match number & KIND {
                 BELL => self.hear_bell(number & !KIND),
-                SOURCE => self.sources.push(number & !KIND),
+                SOURCE => self.heard(number & !KIND),
                 TIMER => self.timer_set = None,
                 _ => {}
             }
+        }
+    }
+
+    fn heard(&mut self, source: u64) {
+        if !self.sources.contains(&source) {
+            self.sources.push(source);
         }
     }
 

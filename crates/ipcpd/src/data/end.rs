@@ -112,6 +112,11 @@ impl End {
         self.wants_room = length;
     }
 
+    /// The layer carries nothing for the moment (the program's calls fail), or again.
+    pub fn set_down(&mut self, down: bool) {
+        self.state.set_down(down);
+    }
+
     pub(super) fn bell(&self) -> (u64, &Arc<Bell>, u32) {
         (self.bell_id, &self.bell, self.slot)
     }

@@ -78,9 +78,21 @@ pub trait DataPath: Send + 'static {
     /// the end is removed. The layer may keep the flow's identifiers for `linger`.
     fn dealloc(&mut self, cx: &mut Context, flow: Token, linger: Duration);
 
-    /// A watched descriptor ([`Context::watch`]) can be read. Takes a batch.
+    /// A watched descriptor ([`Context::watch`]) can be read. Takes a batch. Called again, without a
+    /// look at the descriptor, until nothing has come of it.
     fn readable(&mut self, cx: &mut Context, source: u64) -> Progress {
         let _ = (cx, source);
+        Progress::None
+    }
+
+    /// The time of [`Context::set_alarm`] has come.
+    fn alarm(&mut self, cx: &mut Context) {
+        let _ = cx;
+    }
+
+    /// Everything that was there has been looked at once: send what was gathered meanwhile.
+    fn finish(&mut self, cx: &mut Context) -> Progress {
+        let _ = cx;
         Progress::None
     }
 

@@ -127,8 +127,17 @@ impl<P: DataPath> Plane<P> {
             self.cx.hear(false);
         }
         self.cx.expire();
-        for source in std::mem::take(&mut self.cx.sources) {
-            busy |= self.path.readable(&mut self.cx, source) == Progress::Some;
+        if self.cx.alarm_due() {
+            self.path.alarm(&mut self.cx);
+        }
+        let mut at = 0;
+        while let Some(source) = self.cx.sources.get(at).copied() {
+            if self.path.readable(&mut self.cx, source) == Progress::Some {
+                busy = true;
+                at += 1;
+            } else {
+                self.cx.sources.swap_remove(at);
+            }
         }
         busy |= self.path.turn(&mut self.cx) == Progress::Some;
         self.cx.settle();
@@ -141,6 +150,8 @@ impl<P: DataPath> Plane<P> {
             // Unless the end left the list, the next one is behind it.
             at += usize::from(self.cx.active.get(at) == Some(&token));
         }
+        busy |= self.path.finish(&mut self.cx) == Progress::Some;
+        self.cx.settle();
         busy
     }
 

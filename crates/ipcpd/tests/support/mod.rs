@@ -6,6 +6,8 @@
     reason = "a module of each test file, which uses its own part"
 )]
 
+pub mod node;
+
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, OwnedFd},

@@ -1,0 +1,671 @@
+//! The data path of a layer on a real network, in the thread of which the protocol's machine runs
+//! too: packets and messages come from one socket, and keep their order.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use o7s::{
+    Error, ErrorKind, QosSpec, Result,
+    control::{Failure, FlowEnd, FlowReqArr, FlowResponse, IpcpFlowAlloc},
+};
+use o7s_proto::shim::{
+    Address, Arrived, CommandError, DownReason, Event, FlowKey, Format, QueryKey, Refusal,
+    RequestKey, Shim,
+};
+use o7s_ring::{Record, SendError};
+use o7s_wire::hash::NameHash;
+
+use super::{
+    ARRIVED, Told,
+    flows::{Counters, Flow, Flows},
+    port::Port,
+    requests::Requests,
+};
+use crate::{
+    data::{Context, DataPath, End, Progress, Token},
+    eth::{
+        self,
+        link::{Change, Link},
+    },
+    framework::{Operation, Outcome, Output, Post},
+};
+
+/// Packets of a flow that are taken at once.
+const BATCH: usize = 64;
+/// Time until a socket that was full is tried again.
+const RETRY: Duration = Duration::from_micros(100);
+/// How long a query asks. The daemon gives up earlier; a late answer is of use to the next one.
+const QUERY: Duration = Duration::from_secs(2);
+/// Sources of the loop.
+const SOCKET: u64 = 1;
+const LINK: u64 = 2;
+
+/// What management wants.
+#[derive(Debug)]
+pub enum Command {
+    /// Make a name reachable; without a number nobody waits for the outcome.
+    Register(Option<Operation>, NameHash),
+    /// Undo it.
+    Withdraw(NameHash),
+    /// Is a name reachable?
+    Query(Operation, NameHash),
+    /// The addresses of a name (UDP).
+    Resolved(NameHash, Vec<Address>),
+    /// Ask for a flow.
+    Alloc(IpcpFlowAlloc, End),
+    /// The daemon took a request in as this flow, or refused it.
+    Taken(RequestKey, Result<u64>),
+    /// A program's answer to a request.
+    Respond(FlowResponse, Option<End>),
+    /// A request is given up here.
+    GiveUp(u64),
+    /// Tell counters and tables.
+    Status(Operation),
+}
+
+/// The flows, the machine and the socket.
+#[derive(Debug)]
+pub struct Network {
+    pub(super) shim: Shim,
+    format: Format,
+    pub(super) port: Port,
+    pub(super) link: Option<Link>,
+    /// Largest packet, bytes.
+    max_packet: usize,
+    mpl_ms: u32,
+    pub(super) flows: Flows,
+    pub(super) requests: Requests,
+    /// Flows that wait for the socket.
+    waiting: Vec<Token>,
+    post: Post<Told>,
+    up: bool,
+    /// The machine may have something to send.
+    dirty: bool,
+    retry: Option<Instant>,
+    /// Packets of flows that are over.
+    pub(super) past: Counters,
+    /// Frames and datagrams that do not concern this layer.
+    pub(super) foreign: u64,
+    /// Packets to endpoints that are nobody's, or not from the flow's peer.
+    pub(super) stray: u64,
+    scratch: Vec<u8>,
+    watched: bool,
+}
+
+impl Network {
+    /// A layer over this socket; `link` tells of its interface.
+    #[must_use]
+    pub fn new(shim: Shim, port: Port, link: Option<Link>, mpl_ms: u32, post: Post<Told>) -> Self {
+        Self {
+            format: shim.format(),
+            max_packet: shim.max_payload(),
+            shim,
+            port,
+            link,
+            mpl_ms,
+            flows: Flows::default(),
+            requests: Requests::default(),
+            waiting: Vec::new(),
+            post,
+            up: true,
+            dirty: true,
+            retry: None,
+            past: Counters::default(),
+            foreign: 0,
+            stray: 0,
+            scratch: Vec::new(),
+            watched: false,
+        }
+    }
+
+    fn tell(&self, output: Output) {
+        self.post.send(Told::Daemon(output));
+    }
+
+    /// Starts to listen. Called by the thread, once.
+    fn watch(&mut self, cx: &mut Context) -> io::Result<()> {
+        self.watched = true;
+        cx.watch(&self.port, SOCKET)?;
+        if let Some(link) = &self.link {
+            cx.watch(link, LINK)?;
+        }
+        Ok(())
+    }
+
+    fn alloc(&mut self, cx: &mut Context, request: IpcpFlowAlloc, end: End) {
+        let key = FlowKey(request.flow_id);
+        let refuse = |error: &Error| {
+            Output::Reply(FlowResponse {
+                flow_id: request.flow_id,
+                refusal: Some(Failure::from(error)),
+                ..FlowResponse::default()
+            })
+        };
+        let asked = QosSpec::try_from(request.qos).and_then(|qos| {
+            let hash = NameHash::from_bytes(&request.hash);
+            let asked = self
+                .shim
+                .alloc(cx.now(), key, hash, qos, &request.piggyback);
+            asked.map(|()| qos).map_err(command_error)
+        });
+        self.dirty = true;
+        match asked {
+            Ok(qos) => self.add(cx, key, end, &qos),
+            Err(error) => self.tell(refuse(&error)),
+        }
+        self.events(cx);
+    }
+
+    /// Takes the end of a flow in, whose packets wait until it is up.
+    fn add(&mut self, cx: &mut Context, key: FlowKey, mut end: End, qos: &QosSpec) {
+        end.pause(true);
+        if !self.up {
+            end.set_down(true);
+        }
+        let Some(token) = cx.add(end) else {
+            let _ = self.shim.dealloc(cx.now(), key, Duration::ZERO);
+            return;
+        };
+        self.flows.insert(Flow {
+            key,
+            token,
+            path: None,
+            waits: waits(qos),
+            linger: Duration::ZERO,
+            counters: Counters::default(),
+        });
+    }
+
+    fn respond(&mut self, cx: &mut Context, response: FlowResponse, end: Option<End>) {
+        let flow_id = response.flow_id;
+        let Some(request) = self.requests.answered(flow_id) else {
+            // The one who asked has given up meanwhile.
+            if let Some(end) = end {
+                self.tell(Output::Ended(end.end()));
+            }
+            return;
+        };
+        let key = FlowKey(flow_id);
+        let answer = match (&response.refusal, end) {
+            (None, Some(end)) => {
+                // Whether packets wait is a matter of the end that asked, and of ours by default.
+                self.add(cx, key, end, &QosSpec::RAW);
+                Ok(key)
+            }
+            (Some(failure), _) => Err(-failure.errno.abs().max(1)),
+            (None, None) => Err(-ErrorKind::Ipcp.errno()),
+        };
+        self.dirty = true;
+        let answered = self
+            .shim
+            .respond(cx.now(), request, answer, &response.piggyback);
+        if let Err(error) = answered {
+            tracing::warn!("Cannot answer a flow request: {error}.");
+            if let Some(token) = self.flows.token(key) {
+                self.flows.remove(token);
+                cx.remove(token);
+            }
+        }
+        self.events(cx);
+    }
+
+    fn taken(&mut self, cx: &mut Context, request: RequestKey, answer: Result<u64>) {
+        match answer {
+            Ok(flow) if !self.requests.taken(request, flow) => self.tell(Output::Ended(FlowEnd {
+                flow_id: flow,
+                side: ARRIVED,
+                ..FlowEnd::default()
+            })),
+            Ok(_) => {}
+            Err(error) => {
+                if self.requests.refused(request) {
+                    let refusal = Err(-error.errno());
+                    // Over meanwhile, if it fails.
+                    let _ = self.shim.respond(cx.now(), request, refusal, &[]);
+                    self.dirty = true;
+                }
+            }
+        }
+    }
+
+    /// Takes the machine's events. After every call of it that may make any.
+    fn events(&mut self, cx: &mut Context) {
+        while let Some(event) = self.shim.poll_event() {
+            self.event(cx, event);
+        }
+    }
+
+    fn event(&mut self, cx: &mut Context, event: Event) {
+        match event {
+            Event::QueryResult { query, result } => {
+                let outcome = result
+                    .map(|()| Outcome::Done)
+                    .map_err(|error| Error::new(ErrorKind::Name, error.to_string()));
+                self.tell(Output::Done(Operation(query.0), outcome));
+            }
+            Event::Resolve { hash } => self.post.send(Told::Resolve(hash)),
+            Event::RequestArrived {
+                request,
+                hash,
+                qos,
+                piggyback,
+            } => {
+                self.requests.arrived(request);
+                self.tell(Output::Request(
+                    request.0,
+                    FlowReqArr {
+                        hash: hash.as_bytes().to_vec(),
+                        qos: qos.into(),
+                        mpl_ms: self.mpl_ms,
+                        piggyback,
+                        local_flow_id: None,
+                        max_packet: u32::try_from(self.max_packet).unwrap_or(0),
+                    },
+                ));
+            }
+            Event::RequestGone { request } => {
+                if let Some(flow_id) = self.requests.gone(request) {
+                    self.tell(Output::Ended(FlowEnd {
+                        flow_id,
+                        side: ARRIVED,
+                        ..FlowEnd::default()
+                    }));
+                }
+            }
+            Event::FlowUp { flow, path } => {
+                if let Some(token) = self.flows.set_path(flow, path)
+                    && let Some(end) = cx.end(token)
+                {
+                    end.pause(false);
+                    cx.activate(token);
+                }
+            }
+            Event::Granted { flow, piggyback } => self.tell(Output::Reply(FlowResponse {
+                flow_id: flow.0,
+                mpl_ms: self.mpl_ms,
+                max_packet: u32::try_from(self.max_packet).unwrap_or(0),
+                piggyback,
+                ..FlowResponse::default()
+            })),
+            Event::Refused { flow, reason } => self.refused(cx, flow, reason),
+            Event::Early { flow, packet } => {
+                if let Some(token) = self.flows.token(flow) {
+                    self.deliver(cx, token, &packet);
+                }
+            }
+            Event::FlowDown { flow, reason } => {
+                if let Some(token) = self.flows.token(flow) {
+                    if reason == DownReason::PeerLeft {
+                        tracing::debug!("The peer of flow {} uses its endpoint anew.", flow.0);
+                    }
+                    self.forget(cx, token);
+                }
+            }
+            Event::Link { up } => self.set_up(cx, up),
+            Event::MaxPayload { bytes } => {
+                tracing::info!("Packets of up to {bytes} bytes fit from now on.");
+                self.max_packet = bytes;
+            }
+        }
+    }
+
+    fn refused(&mut self, cx: &mut Context, key: FlowKey, reason: Refusal) {
+        // The refusal gives the end back.
+        if let Some(token) = self.flows.token(key) {
+            self.flows.remove(token);
+            drop(cx.take(token));
+        }
+        self.tell(Output::Reply(FlowResponse {
+            flow_id: key.0,
+            refusal: Some(Failure::from(&refusal(&reason))),
+            ..FlowResponse::default()
+        }));
+    }
+
+    fn set_up(&mut self, cx: &mut Context, up: bool) {
+        if self.up == up {
+            return;
+        }
+        self.up = up;
+        if up {
+            tracing::info!("The link is up.");
+        } else {
+            tracing::warn!("The link is down; flows wait for it.");
+        }
+        for flow in self.flows.iter() {
+            if let Some(end) = cx.end(flow.token) {
+                end.set_down(!up);
+            }
+        }
+    }
+
+    /// Gives an end up: the machine knows that the flow is over.
+    fn forget(&mut self, cx: &mut Context, token: Token) {
+        if let Some(flow) = self.flows.remove(token) {
+            self.past.add(&flow.counters);
+        }
+        cx.remove(token);
+    }
+
+    /// The program is done with its flow, or with waiting for it.
+    fn end(&mut self, cx: &mut Context, token: Token) {
+        if let Some(flow) = self.flows.get(token) {
+            let (key, linger) = (flow.key, flow.linger);
+            // Unknown to the machine: over there already.
+            let _ = self.shim.dealloc(cx.now(), key, linger);
+            self.dirty = true;
+        }
+        self.forget(cx, token);
+    }
+
+    /// Gives the program a packet of the network.
+    fn deliver(&mut self, cx: &mut Context, token: Token, packet: &[u8]) {
+        let (Some(flow), Some(end)) = (self.flows.get(token), cx.end(token)) else {
+            return;
+        };
+        match end.tx.try_stage(packet) {
+            Ok(()) => flow.counters.received += 1,
+            Err(SendError::Full) => flow.counters.no_room += 1,
+            // It takes no more; its end says so too.
+            Err(_) => {}
+        }
+        end.tx.flush();
+    }
+
+    /// Takes a batch from the socket.
+    fn receive(&mut self, cx: &mut Context) -> Progress {
+        let count = self.port.receive();
+        if count == 0 {
+            return Progress::None;
+        }
+        // The ends to which packets went, one after another.
+        let mut last: Option<Token> = None;
+        for at in 0..count {
+            let Self {
+                port,
+                flows,
+                shim,
+                format,
+                ..
+            } = self;
+            let (mut foreign, mut stray, mut management) = (0, 0, false);
+            port.each(at, |bytes, from| match format.classify(bytes, from) {
+                Ok(Arrived::Data(data)) => {
+                    let flow = flows.by_eid(data.eid);
+                    let ours = flow.filter(|flow| flow.path.is_some_and(|p| p.accepts(&data)));
+                    if let Some(flow) = ours {
+                        if last.is_some_and(|last| last != flow.token) {
+                            flush(cx, last);
+                        }
+                        last = Some(flow.token);
+                        if let Some(end) = cx.end(flow.token) {
+                            match end.tx.try_stage(&bytes[data.payload]) {
+                                Ok(()) => flow.counters.received += 1,
+                                Err(SendError::Full) => flow.counters.no_room += 1,
+                                Err(_) => {}
+                            }
+                        }
+                    } else {
+                        // It may be one that overtook the answer to our request.
+                        management = true;
+                        stray += u64::from(shim.handle_frame(cx.now(), bytes, from).is_err());
+                    }
+                }
+                Ok(Arrived::Management(_)) => {
+                    management = true;
+                    if let Err(discard) = shim.handle_frame(cx.now(), bytes, from) {
+                        tracing::debug!("Dropped a message: {discard}.");
+                    }
+                }
+                Err(_) => foreign += 1,
+            });
+            self.foreign += foreign;
+            self.stray += stray;
+            if management {
+                self.dirty = true;
+                // Before the next packet, which may be one of a flow that is up only now.
+                self.events(cx);
+            }
+        }
+        flush(cx, last);
+        Progress::Some
+    }
+
+    /// Takes a batch of packets of a program.
+    fn send(&mut self, cx: &mut Context, token: Token) -> Progress {
+        let (Some(flow), Some(end)) = (self.flows.get(token), cx.end(token)) else {
+            return Progress::None;
+        };
+        let over = end.is_over();
+        let Some(path) = flow.path else {
+            if over {
+                self.end(cx, token);
+            }
+            return Progress::None;
+        };
+        if over {
+            end.note_over();
+        }
+        let mut worth = false;
+        for _ in 0..BATCH {
+            let length = match end.rx.peek_record() {
+                Ok(Some(Record::Data(length))) => length,
+                Ok(Some(Record::Keepalive)) => 0,
+                Ok(None) => {
+                    end.rx.flush();
+                    if over {
+                        self.end(cx, token);
+                    }
+                    return if worth {
+                        Progress::Some
+                    } else {
+                        Progress::None
+                    };
+                }
+                Err(corrupt) => {
+                    tracing::warn!("Flow {} is over: {corrupt}.", flow.key.0);
+                    self.end(cx, token);
+                    return Progress::Some;
+                }
+            };
+            if length > self.max_packet {
+                flow.counters.too_long += 1;
+            } else {
+                if !self.port.has_room() && !self.port.is_blocked() {
+                    self.port.flush();
+                }
+                if self.port.has_room() && !self.port.is_blocked() {
+                    let header = self.format.header(&path, length);
+                    self.port.stage(path.address, header.len() + length, |out| {
+                        out.extend_from_slice(&header);
+                        if length > 0 {
+                            end.rx.append_to(out);
+                        }
+                    });
+                    flow.counters.sent += 1;
+                } else if flow.waits {
+                    // Unread, so that the program waits too.
+                    end.rx.flush();
+                    end.pause(true);
+                    self.waiting.push(token);
+                    return Progress::Some;
+                } else {
+                    flow.counters.not_sent += 1;
+                }
+            }
+            end.rx.consume_staged();
+            worth = true;
+        }
+        end.rx.flush();
+        Progress::Some
+    }
+
+    /// Puts what the machine has to say on the way.
+    fn transmit(&mut self) {
+        while self.dirty {
+            if !self.port.has_room() {
+                self.port.flush();
+            }
+            if !self.port.has_room() {
+                return;
+            }
+            let Some(to) = self.shim.poll_transmit(&mut self.scratch) else {
+                self.dirty = false;
+                return;
+            };
+            let message = &self.scratch;
+            self.port
+                .stage(to, message.len(), |out| out.extend_from_slice(message));
+        }
+    }
+
+    fn link(&mut self, cx: &mut Context) -> Progress {
+        let changes = self.link.as_mut().map(Link::read).unwrap_or_default();
+        for change in &changes {
+            match *change {
+                Change::Up(up) => self.shim.set_link(up),
+                Change::Mtu(mtu) => {
+                    self.port.set_longest(eth::frame_room(mtu));
+                    self.shim.set_mtu(mtu);
+                }
+            }
+        }
+        if changes.is_empty() {
+            return Progress::None;
+        }
+        self.dirty = true;
+        self.events(cx);
+        Progress::Some
+    }
+}
+
+impl DataPath for Network {
+    type Command = Command;
+
+    fn command(&mut self, cx: &mut Context, command: Command) {
+        let now = cx.now();
+        self.dirty = true;
+        match command {
+            Command::Register(operation, hash) => {
+                let outcome = self.shim.register(hash).map(|()| Outcome::Done);
+                match (operation, outcome.map_err(command_error)) {
+                    (Some(operation), outcome) => self.tell(Output::Done(operation, outcome)),
+                    (None, Err(error)) => tracing::error!("Cannot register a name: {error}."),
+                    (None, Ok(_)) => {}
+                }
+            }
+            Command::Withdraw(hash) => self.shim.unregister(&hash),
+            Command::Query(operation, hash) => {
+                self.shim.query(now, QueryKey(operation.0), hash, QUERY);
+            }
+            Command::Resolved(hash, addresses) => self.shim.resolved(now, &hash, &addresses),
+            Command::Alloc(request, end) => self.alloc(cx, request, end),
+            Command::Taken(request, answer) => self.taken(cx, request, answer),
+            Command::Respond(response, end) => self.respond(cx, response, end),
+            Command::GiveUp(flow) => {
+                if let Some(request) = self.requests.answered(flow) {
+                    let refusal = Err(-ErrorKind::FlowDown.errno());
+                    let _ = self.shim.respond(now, request, refusal, &[]);
+                }
+            }
+            Command::Status(operation) => {
+                let status = self.status();
+                self.tell(Output::Done(operation, Ok(Outcome::Status(status))));
+            }
+        }
+        self.events(cx);
+    }
+
+    fn poll(&mut self, cx: &mut Context, flow: Token) -> Progress {
+        self.send(cx, flow)
+    }
+
+    fn dealloc(&mut self, _cx: &mut Context, flow: Token, linger: Duration) {
+        // The end itself says that it is over.
+        if let Some(flow) = self.flows.get(flow) {
+            flow.linger = linger;
+        }
+    }
+
+    fn readable(&mut self, cx: &mut Context, source: u64) -> Progress {
+        match source {
+            SOCKET => self.receive(cx),
+            LINK => self.link(cx),
+            _ => Progress::None,
+        }
+    }
+
+    fn alarm(&mut self, cx: &mut Context) {
+        if self.retry.is_some_and(|at| at <= cx.now()) {
+            self.retry = None;
+        }
+        if self.shim.poll_timeout().is_some_and(|at| at <= cx.now()) {
+            self.shim.handle_timeout(cx.now());
+            self.dirty = true;
+            self.events(cx);
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context) -> Progress {
+        if !self.watched
+            && let Err(error) = self.watch(cx)
+        {
+            tracing::error!("Cannot listen to the network: {error}.");
+        }
+        if self.retry.is_none() {
+            self.transmit();
+            if !self.port.is_empty() {
+                self.port.flush();
+            }
+            if self.port.is_blocked() {
+                self.retry = Some(cx.now() + RETRY);
+            } else {
+                for token in self.waiting.drain(..) {
+                    if let Some(end) = cx.end(token) {
+                        end.pause(false);
+                    }
+                    cx.activate(token);
+                }
+            }
+        }
+        let machine = self.shim.poll_timeout();
+        cx.set_alarm(machine.into_iter().chain(self.retry).min());
+        Progress::None
+    }
+}
+
+fn flush(cx: &mut Context, token: Option<Token>) {
+    if let Some(end) = token.and_then(|token| cx.end(token)) {
+        end.tx.flush();
+    }
+}
+
+/// Whether packets of such a flow wait when the network takes none: an old packet is worth nothing
+/// to a flow with a bound on its delay that can stand loss.
+fn waits(qos: &QosSpec) -> bool {
+    qos.loss == 0 || qos.delay == u32::MAX
+}
+
+fn command_error(error: CommandError) -> Error {
+    let kind = match error {
+        CommandError::HashLen { .. } => ErrorKind::Invalid,
+        CommandError::TooLarge { .. } => ErrorKind::MessageSize,
+        CommandError::NoEndpoint(_) | CommandError::TooMany(_) => ErrorKind::NoMemory,
+        CommandError::LinkDown => ErrorKind::FlowDown,
+        CommandError::FlowExists(_) => ErrorKind::Exists,
+        CommandError::NoFlow(_) | CommandError::NoRequest(_) => ErrorKind::NotAllocated,
+    };
+    Error::new(kind, error.to_string())
+}
+
+fn refusal(reason: &Refusal) -> Error {
+    let kind = match reason {
+        Refusal::Peer(errno) => ErrorKind::from_errno(errno.saturating_neg()),
+        Refusal::Name(_) => ErrorKind::Name,
+        Refusal::Silence { .. } => ErrorKind::TimedOut,
+        Refusal::NoPeerEndpoint => ErrorKind::Ipcp,
+    };
+    Error::new(kind, reason.to_string())
+}

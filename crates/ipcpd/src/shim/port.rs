@@ -1,0 +1,280 @@
+//! The socket of a layer on a real network, with the messages that wait to be sent on it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use o7s_proto::shim::Address;
+
+use crate::sys::{self, BATCH, Inbox, Incoming, Outgoing};
+
+/// Most datagrams that the system makes of one message (`UDP_SEGMENT`).
+const SEGMENTS: usize = 64;
+/// Most bytes of a message of several datagrams.
+const SEGMENTED_BYTES: usize = 65_000;
+
+/// A socket and its batches.
+#[derive(Debug)]
+pub struct Port {
+    socket: OwnedFd,
+    inbox: Inbox,
+    slots: Vec<Slot>,
+    /// Slots that are in use; the rest is kept for its memory.
+    used: usize,
+    /// Longest datagram of a message of several; 0 = each goes alone.
+    segment_limit: usize,
+    /// What the system did not take waits for another try.
+    blocked: bool,
+    counters: Counters,
+    overruns: u64,
+}
+
+/// What has become of the messages of a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that the system took.
+    pub sent: u64,
+    /// Times that the system had no room for more.
+    pub held_back: u64,
+    /// Messages that the system refused.
+    pub send_errors: u64,
+    /// Messages heard.
+    pub heard: u64,
+    /// Messages longer than what was expected; dropped.
+    pub too_long: u64,
+    /// Failures to receive, other than that nothing is there.
+    pub receive_errors: u64,
+}
+
+/// One or more messages to one destination.
+#[derive(Debug, Default)]
+struct Slot {
+    bytes: Vec<u8>,
+    to: Option<SocketAddr>,
+    /// Length of each message but the last.
+    segment: usize,
+    messages: usize,
+    /// The last one was shorter: none may follow.
+    closed: bool,
+}
+
+impl Port {
+    /// A packet socket, with frames of up to `longest` bytes.
+    #[must_use]
+    pub fn packets(socket: OwnedFd, longest: usize) -> Self {
+        Self::new(socket, Inbox::new(longest, false), 0)
+    }
+
+    /// A UDP socket.
+    #[must_use]
+    pub fn datagrams(socket: OwnedFd) -> Self {
+        // Several datagrams at once are up to 65,535 bytes.
+        Self::new(socket, Inbox::new(1 << 16, true), SEGMENTED_BYTES)
+    }
+
+    fn new(socket: OwnedFd, inbox: Inbox, segment_limit: usize) -> Self {
+        Self {
+            socket,
+            inbox,
+            slots: (0..BATCH).map(|_| Slot::default()).collect(),
+            used: 0,
+            segment_limit,
+            blocked: false,
+            counters: Counters::default(),
+            overruns: 0,
+        }
+    }
+
+    /// What has become of the messages.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Messages for which the socket had no room (packet sockets).
+    pub fn overruns(&mut self) -> u64 {
+        if self.segment_limit == 0 {
+            // The system forgets what it has told.
+            self.overruns += u64::from(sys::packet_drops(&self.socket).unwrap_or(0));
+        }
+        self.overruns
+    }
+
+    /// Expects frames of up to `longest` bytes from now on.
+    pub fn set_longest(&mut self, longest: usize) {
+        self.inbox = Inbox::new(longest, false);
+    }
+
+    /// Takes a batch of what has arrived; how many messages, to be had by [`Port::get`].
+    pub fn receive(&mut self) -> usize {
+        let received = self.inbox.receive(&self.socket);
+        match received {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                // The device went down, or a peer has no such port: nothing that lasts.
+                tracing::debug!("Cannot receive: {error}.");
+                self.counters.receive_errors += 1;
+                0
+            }
+        }
+    }
+
+    /// Calls `take` with each datagram or frame of message `at` of the batch, and its sender.
+    pub fn each(&mut self, at: usize, mut take: impl FnMut(&[u8], Option<SocketAddr>)) {
+        let Some(Incoming {
+            bytes,
+            from,
+            segment,
+            truncated,
+        }) = self.inbox.get(at)
+        else {
+            return;
+        };
+        if truncated {
+            self.counters.too_long += 1;
+        } else if bytes.is_empty() {
+            self.counters.heard += 1;
+        } else {
+            for message in bytes.chunks(segment.unwrap_or(bytes.len()).max(1)) {
+                self.counters.heard += 1;
+                take(message, from);
+            }
+        }
+    }
+
+    /// Whether [`Port::stage`] may be called.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.used < BATCH
+    }
+
+    /// Whether the system takes nothing at the moment: [`Port::flush`] may be tried again.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Whether nothing waits to be sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Adds a message of `length` bytes, which `fill` appends. There must be room.
+    pub fn stage(&mut self, to: Address, length: usize, fill: impl FnOnce(&mut Vec<u8>)) {
+        let to = match to {
+            Address::Udp(to) => Some(to),
+            Address::Mac(_) => None,
+        };
+        if self.segment_limit != 0
+            && let Some(slot) = self.slots[..self.used].last_mut()
+            && slot.takes(to, length, self.segment_limit)
+        {
+            fill(&mut slot.bytes);
+            slot.messages += 1;
+            slot.closed = length < slot.segment;
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(self.used) {
+            slot.bytes.clear();
+            fill(&mut slot.bytes);
+            slot.to = to;
+            slot.segment = length;
+            slot.messages = 1;
+            slot.closed = length == 0;
+            self.used += 1;
+        }
+    }
+
+    /// Sends what waits; what the system has no room for stays, and the port is blocked.
+    pub fn flush(&mut self) {
+        let mut first = 0;
+        self.blocked = false;
+        while first < self.used {
+            let waiting = &self.slots[first..self.used];
+            let outcome = sys::send(&self.socket, waiting.iter().map(Slot::outgoing));
+            match outcome {
+                // Never, with something to send.
+                Ok(0) => break,
+                Ok(sent) => {
+                    let messages = waiting[..sent].iter().map(|slot| slot.messages as u64);
+                    self.counters.sent += messages.sum::<u64>();
+                    first += sent;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_full(&error) => {
+                    self.counters.held_back += 1;
+                    self.blocked = true;
+                    break;
+                }
+                Err(error) => {
+                    self.refused(first, &error);
+                    first += 1;
+                }
+            }
+        }
+        // Those that stay come first; the others keep their memory.
+        self.slots[..self.used].rotate_left(first);
+        self.used -= first;
+    }
+
+    /// A message could not be sent: if it is several, each is tried alone.
+    fn refused(&mut self, at: usize, error: &io::Error) {
+        let slot = &self.slots[at];
+        if slot.messages == 1 {
+            tracing::debug!("Cannot send: {error}.");
+            self.counters.send_errors += 1;
+            return;
+        }
+        // Longer than the way's MTU, or the device cannot.
+        self.segment_limit = slot.segment.saturating_sub(1);
+        let to = slot.to;
+        for bytes in slot.bytes.chunks(slot.segment.max(1)) {
+            let alone = Outgoing {
+                bytes,
+                to,
+                segment: None,
+            };
+            match sys::send(&self.socket, [alone]) {
+                Ok(_) => self.counters.sent += 1,
+                Err(_) => self.counters.send_errors += 1,
+            }
+        }
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Slot {
+    fn takes(&self, to: Option<SocketAddr>, length: usize, limit: usize) -> bool {
+        !self.closed
+            && self.to == to
+            && length <= self.segment
+            && length != 0
+            && self.segment <= limit
+            && self.messages < SEGMENTS
+            && self.bytes.len() + length <= SEGMENTED_BYTES
+    }
+
+    fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            bytes: &self.bytes,
+            to: self.to,
+            segment: (self.messages > 1)
+                .then(|| u16::try_from(self.segment).ok())
+                .flatten(),
+        }
+    }
+}
+
+/// The socket's buffer or the device's queue is full.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
