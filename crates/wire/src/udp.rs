@@ -10,9 +10,6 @@ pub const HEADER_LEN: usize = 4;
 /// The endpoint of management messages.
 pub const MANAGEMENT: u32 = 0;
 
-/// Bytes of the directory hashes of UDP layers, which are MD5 always.
-pub const HASH_LEN: usize = 16;
-
 /// Port of layers that say nothing else.
 pub const DEFAULT_PORT: u16 = 3435;
 

@@ -75,7 +75,7 @@ impl Config {
     fn udp(mtu: usize) -> Self {
         Self {
             format: Format::Udp,
-            hash_len: udp::HASH_LEN,
+            hash_len: DirHash::Md5.len(),
             // C keeps endpoints in signed integers.
             eids: 64..=0x7fff_ffff,
             random_eids: true,
