@@ -33,7 +33,7 @@ use tokio::{
 
 use crate::{
     core::{
-        ConnId, Context, Program, Side, Signal,
+        ConnId, Context, Program, Side, Signal, pid_of,
         security::{Half, Outcome, Work},
     },
     descriptor,
@@ -194,7 +194,7 @@ fn ended(status: ExitStatus) -> String {
 }
 
 /// Reports the end of a process that is no child.
-async fn watch(shared: Rc<Shared>, pidfd: Option<OwnedFd>, pid: i32, instance: u64) {
+async fn watch(shared: Rc<Shared>, pidfd: Option<OwnedFd>, key: i32, instance: u64) {
     if let Some(pidfd) = pidfd {
         match descriptor::readable(pidfd) {
             Ok(pidfd) => drop(pidfd.readable().await),
@@ -202,7 +202,7 @@ async fn watch(shared: Rc<Shared>, pidfd: Option<OwnedFd>, pid: i32, instance: u
             Err(_) => return,
         }
     }
-    shared.with(|core, world| core.process_exited(world, pid, instance));
+    shared.with(|core, world| core.process_exited(world, key, instance));
 }
 
 fn ring_side(side: Side) -> RingSide {
@@ -238,10 +238,11 @@ impl Context for World {
         }
     }
 
-    fn watch(&mut self, pid: i32, instance: u64) {
+    fn watch(&mut self, key: i32, instance: u64) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
+        let pid = pid_of(key);
         let opened = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
         let pidfd = match opened {
             Some(Ok(pidfd)) => Some(pidfd),
@@ -253,14 +254,14 @@ impl Context for World {
                 return;
             }
         };
-        let task = spawn_local(watch(shared, pidfd, pid, instance));
-        if let Some(old) = self.watches.insert(pid, task.abort_handle()) {
+        let task = spawn_local(watch(shared, pidfd, key, instance));
+        if let Some(old) = self.watches.insert(key, task.abort_handle()) {
             old.abort();
         }
     }
 
-    fn unwatch(&mut self, pid: i32) {
-        if let Some(task) = self.watches.remove(&pid) {
+    fn unwatch(&mut self, key: i32) {
+        if let Some(task) = self.watches.remove(&key) {
             task.abort();
         }
     }

@@ -447,6 +447,7 @@ fn hello() -> Hello {
     Hello {
         program: crate::program::name(),
         instance: process().instance,
+        image: process().image,
         ..Hello::default()
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    Result, RuntimeDir,
+    DirHash, Result, RuntimeDir,
     doorbell::Doorbells,
     node::{Node, NodeInner},
     service::Service,
@@ -31,8 +31,10 @@ static FORK_HANDLER: Once = Once::new();
 
 /// State of this process. Never freed.
 pub(crate) struct Process {
-    /// Random number that tells this process image from others under the same pid.
+    /// Random number that tells this copy of the library from others under the same pid.
     pub(crate) instance: u64,
+    /// Equal in all copies of the library in this process, and different after `exec`.
+    pub(crate) image: u64,
     numbers: Mutex<Numbers>,
     nodes: Mutex<HashMap<PathBuf, Weak<NodeInner>>>,
     current: Mutex<Current>,
@@ -95,6 +97,22 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What all copies of the library in this process image see alike, and no other image: from the
+/// random bytes that the kernel gives to each `exec`. They also feed the stack protector, so only a
+/// hash of them may leave the process. 0 if there are none.
+fn image() -> u64 {
+    // SAFETY: `getauxval` has no precondition.
+    let address = unsafe { libc::getauxval(libc::AT_RANDOM) };
+    if address == 0 {
+        return 0;
+    }
+    let random = std::ptr::with_exposed_provenance::<[u8; 16]>(address as usize);
+    // SAFETY: the kernel put 16 bytes there, and they stay as long as the process.
+    let hash = DirHash::Sha3_256.digest(unsafe { &*random });
+    let bytes = hash.as_bytes().first_chunk();
+    bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
 impl Process {
     fn new() -> Self {
         let mut random = [0; 8];
@@ -107,6 +125,7 @@ impl Process {
         }
         Self {
             instance: u64::from_ne_bytes(random),
+            image: image(),
             numbers: Mutex::new(Numbers {
                 next: FIRST_NUMBER,
                 free: BTreeSet::new(),

@@ -42,7 +42,7 @@ impl Core {
     ) -> Result<()> {
         let name = Name::new(&alloc.dst)?.as_str().to_owned();
         check_demand(alloc)?;
-        let pid = self.process_of(conn)?.peer.pid;
+        let pid = self.process_of(conn)?.key;
         let limit = alloc.timeout_ns.map_or(limits::ALLOC, Duration::from_nanos);
         tracing::debug!("Allocating flow for {pid} to {name}.");
         let direct = self.has_direct_way(pid, &name);
@@ -159,7 +159,7 @@ impl Core {
         id: u64,
         accept: FlowAccept,
     ) -> Result<()> {
-        let pid = self.process_of(conn)?.peer.pid;
+        let pid = self.process_of(conn)?.key;
         let limit = accept.timeout_ns.map(Duration::from_nanos);
         let key = self.defer(cx, conn, id, What::Accept, limit)?;
         if let Some(process) = self.processes.get_mut(&pid) {

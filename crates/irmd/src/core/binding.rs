@@ -10,6 +10,7 @@ use o7s::{
 use super::{
     ConnId, Context, Core, Peer, Program,
     autostart::Auto,
+    copies::pid_of,
     limits,
     request::What,
     security::{Half, Role},
@@ -197,7 +198,7 @@ impl Core {
             ));
         };
         Name::new(name)?;
-        if self.processes.contains_key(&bind.pid) || self.ipcps.contains_key(&bind.pid) {
+        if !self.copies(bind.pid).is_empty() {
             self.bind_known(cx, &peer, bind.pid, name)?;
             return Ok(Some(Body::Done(Empty {})));
         }
@@ -209,7 +210,7 @@ impl Core {
         Ok(None)
     }
 
-    /// Binds a process that the daemon knows.
+    /// Binds a process that the daemon knows, with all its copies.
     pub(super) fn bind_known(
         &mut self,
         cx: &mut dyn Context,
@@ -218,26 +219,27 @@ impl Core {
         name: &str,
     ) -> Result<()> {
         self.check_binds(peer, pid)?;
-        if self
-            .names
-            .get(name)
-            .is_some_and(|entry| entry.processes.contains(&pid))
-        {
+        let copies = self.copies(pid);
+        let entry = self.names.get(name);
+        if entry.is_some_and(|entry| copies.iter().all(|key| entry.processes.contains(key))) {
             return Err(Error::new(
                 ErrorKind::Exists,
                 format!("process {pid} is bound to {name:?} already"),
             ));
         }
         self.ensure_name(peer, name)?;
-        if let Some(process) = self.processes.get_mut(&pid) {
-            process.serves = true;
+        for key in copies {
+            if let Some(process) = self.processes.get_mut(&key) {
+                process.serves = true;
+            }
+            self.bind(cx, key, name);
         }
-        self.bind(cx, pid, name);
         Ok(())
     }
 
     fn check_binds(&self, peer: &Peer, pid: i32) -> Result<()> {
-        if let Some(process) = self.processes.get(&pid) {
+        let mut copies = self.copies(pid).into_iter();
+        if let Some(process) = copies.find_map(|key| self.processes.get(&key)) {
             return self.settings.trust.check_binds(peer, pid, process.peer.uid);
         }
         self.settings.trust.check_manages(peer)
@@ -249,8 +251,8 @@ impl Core {
         peer: &Peer,
         bind: &BindProcess,
     ) -> Result<()> {
-        let known = self.processes.contains_key(&bind.pid) || self.ipcps.contains_key(&bind.pid);
-        if !known {
+        let copies = self.copies(bind.pid);
+        if copies.is_empty() {
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("this irmd knows no process {}", bind.pid),
@@ -259,13 +261,15 @@ impl Core {
         self.check_binds(peer, bind.pid)?;
         let names = match &bind.name {
             Some(name) => vec![name.clone()],
-            None => self.names.of_process(bind.pid),
+            None => self.names_of_pid(bind.pid),
         };
         let mut found = false;
         for name in names {
-            if self.unbind(bind.pid, &name) {
-                found = true;
-                self.review_queue(cx, &name);
+            for key in &copies {
+                if self.unbind(*key, &name) {
+                    found = true;
+                    self.review_queue(cx, &name);
+                }
             }
         }
         if found {
@@ -281,14 +285,14 @@ impl Core {
     }
 
     /// Binds a known process to an existing name and lets its waiting accepts serve it.
-    pub(super) fn bind(&mut self, cx: &mut dyn Context, pid: i32, name: &str) {
+    pub(super) fn bind(&mut self, cx: &mut dyn Context, key: i32, name: &str) {
         let Some(entry) = self.names.get_mut(name) else {
             return;
         };
-        if entry.processes.insert(pid) {
-            tracing::info!("Bound process {pid} to name {name}.");
+        if entry.processes.insert(key) {
+            tracing::info!("Bound process {} to name {name}.", pid_of(key));
         }
-        let Some(process) = self.processes.get_mut(&pid) else {
+        let Some(process) = self.processes.get_mut(&key) else {
             return;
         };
         if !process.names.insert(name.to_owned()) {
@@ -302,17 +306,17 @@ impl Core {
     }
 
     /// Undoes it; true if it was bound.
-    fn unbind(&mut self, pid: i32, name: &str) -> bool {
+    fn unbind(&mut self, key: i32, name: &str) -> bool {
         let Some(entry) = self.names.get_mut(name) else {
             return false;
         };
-        let bound = entry.processes.remove(&pid);
-        if let Some(process) = self.processes.get_mut(&pid) {
+        let bound = entry.processes.remove(&key);
+        if let Some(process) = self.processes.get_mut(&key) {
             process.names.remove(name);
             entry.waiting.retain(|key| !process.accepts.contains(key));
         }
         if bound {
-            tracing::info!("Unbound process {pid} from name {name}.");
+            tracing::info!("Unbound process {} from name {name}.", pid_of(key));
         }
         bound
     }

@@ -74,11 +74,14 @@ pub trait Context {
     /// Closes a connection once what was sent is delivered. `disconnected` follows.
     fn close(&mut self, conn: ConnId);
 
-    /// Watches for the end of a process: `process_exited` follows.
-    fn watch(&mut self, pid: i32, instance: u64);
+    /// Watches for the end of the process with this key ([`pid_of`] tells the pid):
+    /// `process_exited` follows.
+    ///
+    /// [`pid_of`]: super::pid_of
+    fn watch(&mut self, key: i32, instance: u64);
 
     /// Stops watching it.
-    fn unwatch(&mut self, pid: i32);
+    fn unwatch(&mut self, key: i32);
 
     /// Makes the segment of a flow.
     ///

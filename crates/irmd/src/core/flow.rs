@@ -7,7 +7,9 @@ use o7s::{
     control::{Body, FlowEnd, FlowInfo, Qos},
 };
 
-use super::{ConnId, Context, Core, Peer, Side, bell::Slot, ipcp::Call, limits, security::Agreed};
+use super::{
+    ConnId, Context, Core, Side, bell::Slot, copies::pid_of, ipcp::Call, limits, security::Agreed,
+};
 
 /// A flow: allocated, or with one end given back.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(super) struct Flow {
 /// Who holds an end of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Holder {
-    /// A program's process, by its pid.
+    /// A program's process, by its key (see [`super::copies`]).
     Process(i32),
     /// An IPCP, for its data path. If it also uses flows as a program does, it is a process too.
     Ipcp(i32),
@@ -35,7 +37,8 @@ pub(super) enum Holder {
 impl Holder {
     fn pid(self) -> i32 {
         match self {
-            Self::Process(pid) | Self::Ipcp(pid) => pid,
+            Self::Process(key) => pid_of(key),
+            Self::Ipcp(pid) => pid,
         }
     }
 }
@@ -222,15 +225,17 @@ impl Core {
     pub(super) fn flow_dealloc(
         &mut self,
         cx: &mut dyn Context,
-        peer: &Peer,
+        conn: ConnId,
         end: FlowEnd,
     ) -> Result<()> {
+        let conn = self.conn(conn)?;
+        let (key, asker) = (conn.process, conn.peer.pid);
         let unknown = || {
             Error::new(
                 ErrorKind::NotAllocated,
                 format!(
                     "there is no flow {} with an open end of process {}",
-                    end.flow_id, peer.pid
+                    end.flow_id, asker
                 ),
             )
         };
@@ -241,13 +246,14 @@ impl Core {
             _ => return Err(unknown()),
         };
         match flow.ends[side as usize] {
-            Some(Holder::Process(pid)) if pid == peer.pid => {}
-            Some(Holder::Process(pid) | Holder::Ipcp(pid)) => {
+            Some(Holder::Process(owner)) if owner == key => {}
+            Some(holder) => {
                 return Err(Error::new(
                     ErrorKind::Permission,
                     format!(
-                        "process {} may not deallocate flow {}: its end belongs to process {pid}",
-                        peer.pid, end.flow_id
+                        "process {asker} may not deallocate flow {}: its end belongs to process {}",
+                        end.flow_id,
+                        holder.pid()
                     ),
                 ));
             }
@@ -263,7 +269,7 @@ impl Core {
         tracing::debug!(
             "Deallocating flow {} for process {} (timeout: {} s).",
             end.flow_id,
-            peer.pid,
+            asker,
             end.linger_s
         );
         self.end_closed(cx, end.flow_id, side);

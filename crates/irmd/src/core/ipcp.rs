@@ -116,6 +116,7 @@ impl Core {
         self.conns.insert(
             channel,
             super::Conn {
+                process: pid,
                 peer: super::Peer {
                     pid,
                     uid: self.settings.trust.owner,
@@ -194,7 +195,9 @@ impl Core {
                 self.remove_ipcp(cx, pid, status);
             }
             ChildRole::Program(name) => {
-                self.remove_process(cx, pid);
+                for key in self.copies(pid) {
+                    self.remove_process(cx, key);
+                }
                 self.program_exited(cx, pid, &name, status);
             }
         }

@@ -10,6 +10,7 @@ use o7s::{
 
 use super::{
     ConnId, Context, Core, Side,
+    copies::pid_of,
     flow::Holder,
     ipcp::Call,
     limits,
@@ -39,10 +40,10 @@ impl Core {
         join: &FlowJoin,
     ) -> Result<()> {
         let layer = Name::new(&join.layer)?.as_str().to_owned();
-        let pid = self.process_of(conn)?.peer.pid;
-        let ipcp = self.broadcast_layer(&layer, pid)?;
+        let client = self.process_of(conn)?.key;
+        let ipcp = self.broadcast_layer(&layer, client)?;
         let limit = join.timeout_ns.map_or(limits::ALLOC, Duration::from_nanos);
-        tracing::debug!("Process {pid} joins {layer}.");
+        tracing::debug!("Process {} joins {layer}.", pid_of(client));
         let flow = self.next_flow_id();
         let what = What::Alloc(Alloc {
             name: layer.clone(),
@@ -62,7 +63,7 @@ impl Core {
         });
         let key = self.defer(cx, conn, id, what, Some(limit))?;
         self.layer_allocs.insert(flow, key);
-        let holders = (Holder::Process(pid), Holder::Ipcp(ipcp));
+        let holders = (Holder::Process(client), Holder::Ipcp(ipcp));
         if let Err(error) = self.make_flow(cx, flow, holders, &layer, QOS.into()) {
             tracing::warn!("Cannot make a flow into {layer}: {error}");
             self.answer(cx, key, Err(error));

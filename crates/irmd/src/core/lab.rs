@@ -255,7 +255,12 @@ impl Lab {
             program: program.to_owned(),
             instance,
             announce,
+            ..Hello::default()
         };
+        self.say_hello(conn, hello);
+    }
+
+    pub(super) fn say_hello(&mut self, conn: ConnId, hello: Hello) {
         self.send(conn, 1, Body::Hello(hello));
         assert!(matches!(self.answer(conn, 1), Some(Body::HelloOk(_))));
     }

@@ -9,6 +9,7 @@ mod autostart;
 mod bell;
 mod binding;
 mod context;
+mod copies;
 mod flow;
 mod ipcp;
 mod join;
@@ -35,6 +36,7 @@ use o7s::{
 };
 
 pub use context::{ConnId, Context, Program, Side, Signal};
+pub use copies::pid_of;
 pub use trust::{Peer, Trust};
 
 use bell::Bells;
@@ -65,6 +67,8 @@ pub struct Settings {
 #[derive(Debug)]
 struct Conn {
     peer: Peer,
+    /// The key of its process; the pid until it has said hello (see [`copies`]).
+    process: i32,
     role: Role,
     /// Requests that wait, by the client's id.
     requests: HashMap<u64, Key>,
@@ -175,6 +179,7 @@ impl Core {
         self.conns.insert(
             conn,
             Conn {
+                process: peer.pid,
                 peer,
                 role: Role::New,
                 requests: HashMap::new(),
@@ -219,10 +224,10 @@ impl Core {
             Role::Client { .. } => {
                 let announced = self
                     .processes
-                    .get(&gone.peer.pid)
+                    .get(&gone.process)
                     .is_some_and(|process| process.announce == conn);
                 if announced {
-                    self.remove_process(cx, gone.peer.pid);
+                    self.remove_process(cx, gone.process);
                 }
             }
             Role::Ipcp { pid } => self.ipcp_disconnected(cx, pid),
@@ -307,7 +312,7 @@ impl Core {
             Body::FlowAlloc(alloc) => self.flow_alloc(cx, conn, id, &alloc).map(|()| None),
             Body::FlowAccept(accept) => self.flow_accept(cx, conn, id, accept).map(|()| None),
             Body::FlowJoin(join) => self.flow_join(cx, conn, id, &join).map(|()| None),
-            Body::FlowDealloc(end) => self.flow_dealloc(cx, &peer, end).map(|()| done),
+            Body::FlowDealloc(end) => self.flow_dealloc(cx, conn, end).map(|()| done),
             Body::BindProcess(bind) => self.bind_process(cx, conn, id, &bind),
             Body::UnbindProcess(bind) => self.unbind_process(cx, &peer, &bind).map(|()| done),
             Body::BindProgram(bind) => self.bind_program(cx, &peer, bind).map(|()| done),
@@ -354,13 +359,22 @@ impl Core {
         check_version(hello)?;
         if hello.announce {
             self.announce(cx, conn, hello)?;
+        } else {
+            let copies = self.copies(self.conn(conn)?.peer.pid);
+            let own = copies.into_iter().find(|key| {
+                let process = self.processes.get(key);
+                process.is_some_and(|process| process.instance == hello.instance)
+            });
+            if let Some(key) = own {
+                self.conn_mut(conn)?.process = key;
+            }
         }
         self.conn_mut(conn)?.role = Role::Client {
             instance: hello.instance,
         };
         if hello.announce {
-            let pid = self.conn(conn)?.peer.pid;
-            self.settle_announced(cx, pid);
+            let key = self.conn(conn)?.process;
+            self.settle_announced(cx, key);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use o7s::{
 };
 use o7s_wire::hash::{ALL, NameHash};
 
-use super::{autostart::Auto, autostart::Starter, limits, request::Key};
+use super::{autostart::Auto, autostart::Starter, copies::pid_of, limits, request::Key};
 
 /// A name.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Entry {
     pub info: NameInfo,
     /// Who created it.
     pub owner: u32,
-    /// Bound processes (and IPCPs).
+    /// Bound processes, by their keys, and IPCPs.
     pub processes: BTreeSet<i32>,
     /// Bound programs by base name.
     pub programs: BTreeSet<String>,
@@ -211,8 +211,9 @@ impl NameTable {
     }
 
     pub(super) fn list(&self) -> NameList {
+        let pids = |keys: &BTreeSet<i32>| keys.iter().copied().map(pid_of).collect::<BTreeSet<_>>();
         let names = self.names.values().map(|entry| NameInfo {
-            processes: entry.processes.iter().copied().collect(),
+            processes: pids(&entry.processes).into_iter().collect(),
             programs: entry.programs.iter().cloned().collect(),
             ..entry.info.clone()
         });

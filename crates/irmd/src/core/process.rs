@@ -8,7 +8,9 @@ use o7s::{
 };
 
 use super::{
-    ConnId, Context, Core, Peer, Role, Side, limits,
+    ConnId, Context, Core, Peer, Role, Side,
+    copies::{self, pid_of},
+    limits,
     request::{Key, What},
 };
 
@@ -16,8 +18,11 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Process {
     pub peer: Peer,
+    /// Where it is in the tables (see [`copies`]).
+    pub key: i32,
     pub program: String,
     pub instance: u64,
+    pub image: u64,
     /// The connection that lives as long as the process, and takes notifications.
     pub announce: ConnId,
     /// It has called accept, or was bound by its pid: a server, not merely a client of the same
@@ -43,7 +48,7 @@ impl Core {
     ) -> Result<()> {
         let peer = self.conn(conn)?.peer.clone();
         let pid = peer.pid;
-        if pid <= 0 {
+        if !(1..=copies::PID_MAX).contains(&pid) {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "this irmd cannot see the process: it runs in another PID namespace; run irmd and \
@@ -60,18 +65,34 @@ impl Core {
                 ),
             ));
         }
-        match self.processes.get_mut(&pid) {
-            Some(process) if process.instance == hello.instance => {
-                // The same program connects anew.
-                process.announce = conn;
-                return Ok(());
+        for key in self.copies(pid) {
+            match self.processes.get_mut(&key) {
+                Some(process) if process.instance == hello.instance => {
+                    // The same program connects anew.
+                    process.announce = conn;
+                    self.conn_mut(conn)?.process = key;
+                    return Ok(());
+                }
+                // Another copy of the library in the same program.
+                Some(process) if process.image == hello.image && hello.image != 0 => {}
+                Some(_) => {
+                    tracing::info!("Process {pid} runs another program now.");
+                    self.remove_process(cx, key);
+                }
+                None => {}
             }
-            Some(_) => {
-                tracing::info!("Process {pid} runs another program now.");
-                self.remove_process(cx, pid);
-            }
-            None => {}
         }
+        let mut keys = (0..copies::COPIES).map(|number| copies::key(pid, number));
+        let Some(key) = keys.find(|key| !self.processes.contains_key(key)) else {
+            return Err(Error::new(
+                ErrorKind::NoMemory,
+                format!(
+                    "process {pid} has {} copies of the Ouroboros library, the limit",
+                    copies::COPIES
+                ),
+            ));
+        };
+        self.conn_mut(conn)?.process = key;
         let own = self.processes.values();
         let own = own.filter(|process| process.peer.uid == peer.uid);
         if !self.settings.trust.owns(&peer) && own.count() >= limits::PROCESSES_PER_USER {
@@ -86,11 +107,13 @@ impl Core {
         }
         tracing::info!("Process added: {pid} ({}).", hello.program);
         self.processes.insert(
-            pid,
+            key,
             Process {
                 peer,
+                key,
                 program: hello.program.clone(),
                 instance: hello.instance,
+                image: hello.image,
                 announce: conn,
                 serves: false,
                 names: BTreeSet::new(),
@@ -99,17 +122,19 @@ impl Core {
                 pending: 0,
             },
         );
-        cx.watch(pid, hello.instance);
+        cx.watch(key, hello.instance);
         Ok(())
     }
 
-    /// Binds a process that has just announced itself to the names of its program, and to those
-    /// that somebody waits to bind it to.
-    pub(super) fn settle_announced(&mut self, cx: &mut dyn Context, pid: i32) {
-        let Some(process) = self.processes.get(&pid) else {
+    /// Binds a process that has just announced itself to the names of its program, to those that
+    /// its other copies are bound to, and to those that somebody waits to bind it to.
+    pub(super) fn settle_announced(&mut self, cx: &mut dyn Context, key: i32) {
+        let Some(process) = self.processes.get(&key) else {
             return;
         };
+        let pid = pid_of(key);
         let mut names = self.names.of_program(&process.program);
+        names.extend(self.names_of_pid(pid));
         names.extend(self.program_announced(pid));
         // An IPCP may have been bound before it used flows itself.
         let before = self.names.of_process(pid);
@@ -118,7 +143,7 @@ impl Core {
         }
         names.extend(before);
         for name in names {
-            self.bind(cx, pid, &name);
+            self.bind(cx, key, &name);
         }
         let waiting: Vec<(Key, String)> = self
             .requests
@@ -143,23 +168,24 @@ impl Core {
     }
 
     /// The process ended, or runs another program.
-    pub fn process_exited(&mut self, cx: &mut dyn Context, pid: i32, instance: u64) {
-        let same = self.processes.get(&pid);
+    pub fn process_exited(&mut self, cx: &mut dyn Context, key: i32, instance: u64) {
+        let same = self.processes.get(&key);
         if same.is_some_and(|process| process.instance == instance) {
-            self.remove_process(cx, pid);
+            self.remove_process(cx, key);
         }
     }
 
     /// Forgets a process: its requests, bindings, flows and doorbells.
-    pub(super) fn remove_process(&mut self, cx: &mut dyn Context, pid: i32) {
-        let Some(process) = self.processes.get(&pid) else {
+    pub(super) fn remove_process(&mut self, cx: &mut dyn Context, key: i32) {
+        let Some(process) = self.processes.get(&key) else {
             return;
         };
+        let pid = pid_of(key);
         tracing::info!("Process removed: {pid} ({}).", process.program);
         let names: Vec<String> = process.names.iter().cloned().collect();
         let conn_requests = self.conns.values();
         let waiting: BTreeSet<Key> = conn_requests
-            .filter(|conn| conn.peer.pid == pid && matches!(conn.role, Role::Client { .. }))
+            .filter(|conn| conn.process == key && matches!(conn.role, Role::Client { .. }))
             .flat_map(|conn| conn.requests.values().copied())
             .filter(|key| {
                 let what = self.requests.get(key).map(|request| &request.what);
@@ -171,7 +197,7 @@ impl Core {
             self.answer(cx, key, Err(error));
         }
         // Without those that went with a request.
-        let ends = self.processes.get(&pid).map(|process| &process.ends);
+        let ends = self.processes.get(&key).map(|process| &process.ends);
         let ends: Vec<(u64, Side)> = ends.into_iter().flatten().copied().collect();
         let mut changed = std::collections::BTreeMap::<i32, Vec<FlowEnd>>::new();
         for (flow, side) in ends {
@@ -179,23 +205,23 @@ impl Core {
                 changed.entry(survivor).or_default().push(end);
             }
         }
-        self.bells.process_gone(cx, pid);
-        cx.unwatch(pid);
-        self.processes.remove(&pid);
+        self.bells.process_gone(cx, key);
+        cx.unwatch(key);
+        self.processes.remove(&key);
         for (survivor, ends) in changed {
             self.notify(cx, survivor, &ends);
         }
         for name in names {
             if let Some(entry) = self.names.get_mut(&name) {
-                entry.processes.remove(&pid);
+                entry.processes.remove(&key);
             }
             self.review_queue(cx, &name);
         }
     }
 
     /// Tells a process that the state of its ends changed.
-    pub(super) fn notify(&self, cx: &mut dyn Context, pid: i32, ends: &[FlowEnd]) {
-        let Some(process) = self.processes.get(&pid) else {
+    pub(super) fn notify(&self, cx: &mut dyn Context, key: i32, ends: &[FlowEnd]) {
+        let Some(process) = self.processes.get(&key) else {
             return;
         };
         for ends in ends.chunks(limits::ENDS_PER_NOTICE) {
@@ -213,7 +239,7 @@ impl Core {
             _ => None,
         };
         self.processes
-            .get(&state.peer.pid)
+            .get(&state.process)
             .filter(|process| Some(process.instance) == instance)
             .ok_or_else(|| {
                 Error::new(

@@ -120,7 +120,7 @@ impl Core {
         let deadline = limit.and_then(|limit| cx.now().checked_add(limit));
         let key = Key(self.next_key);
         let state = self.conn_mut(conn)?;
-        let pid = state.peer.pid;
+        let pid = state.process;
         if state.requests.contains_key(&id) {
             return Err(Error::new(
                 ErrorKind::Invalid,

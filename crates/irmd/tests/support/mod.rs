@@ -73,6 +73,7 @@ pub fn hello(program: &str, announce: bool) -> Hello {
         program: program.to_owned(),
         instance: u64::from(std::process::id()),
         announce,
+        ..Hello::default()
     }
 }
 

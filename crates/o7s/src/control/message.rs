@@ -219,8 +219,8 @@ pub struct Hello {
     /// Program name (see [`crate::program`]).
     #[prost(string, tag = "2")]
     pub program: String,
-    /// Random number of this process image: distinguishes a program from the one that ran under
-    /// the same pid before `exec`.
+    /// Random number of this copy of the library: distinguishes it from others in the process, and
+    /// a program from the one that ran under the same pid before `exec`.
     #[prost(fixed64, tag = "3")]
     pub instance: u64,
     /// True on a process' first connection: it lives as long as the process, and the daemon sends
@@ -228,6 +228,10 @@ pub struct Hello {
     /// tools, which are no processes in the daemon's tables.
     #[prost(bool, tag = "4")]
     pub announce: bool,
+    /// Equal in all copies of the library in one process image, and different after `exec`: a
+    /// process may have a copy in the C library and one in a Python module. 0 = not known.
+    #[prost(fixed64, tag = "5")]
+    pub image: u64,
 }
 
 /// Answer to [`Hello`].

@@ -85,12 +85,14 @@ fn flow() -> impl Strategy<Value = u64> {
 }
 
 fn body() -> impl Strategy<Value = Body> {
-    let hello = (0..3_u64, any::<bool>(), 0..40_u32).prop_map(|(instance, announce, old)| {
+    let hello = (0..3_u64, any::<bool>(), 0..40_u32, 0..3_u64);
+    let hello = hello.prop_map(|(instance, announce, old, image)| {
         Body::Hello(Hello {
             version: if old == 0 { 0 } else { VERSION },
             program: "srv".to_owned(),
             instance,
             announce,
+            image,
         })
     });
     let timeout = prop::option::of(prop_oneof![Just(0), Just(1_000_000), any::<u64>()]);
@@ -277,6 +279,7 @@ fn apply(lab: &mut Lab, event: Event) {
                     program: "srv".to_owned(),
                     instance: 1,
                     announce,
+                    ..Hello::default()
                 };
                 lab.send(conn, 1, Body::Hello(hello));
             }

@@ -2,7 +2,7 @@
 
 use o7s::{
     ErrorKind,
-    control::{Body, Cancel, Empty, FlowAccept, Hello, VERSION},
+    control::{BindProcess, Body, Cancel, Empty, FlowAccept, Hello, VERSION},
 };
 
 use crate::core::{ConnId, Side, lab::*, limits};
@@ -13,6 +13,7 @@ fn hello(version: u32, pid: u64) -> Body {
         program: "p".to_owned(),
         instance: pid,
         announce: true,
+        ..Hello::default()
     })
 }
 
@@ -209,4 +210,102 @@ fn nobody_fills_the_tables() {
     }
     lab.assert_empty();
     assert!(lab.core.users.is_empty());
+}
+
+/// A process with two copies of the library, and a client.
+fn two_copies(lab: &mut Lab) -> [ConnId; 2] {
+    [1, 2].map(|instance| {
+        let conn = lab.connect_as(40, OWNER);
+        lab.say_hello(
+            conn,
+            Hello {
+                version: VERSION,
+                program: "both".to_owned(),
+                instance,
+                announce: true,
+                image: 77,
+            },
+        );
+        conn
+    })
+}
+
+#[test]
+fn copies_of_the_library_in_one_process_do_not_disturb_each_other() {
+    let mut lab = Lab::new();
+    let manager = lab.manager();
+    let copies = two_copies(&mut lab);
+    lab.bind(manager, 40, "svc");
+    let Ok(Body::Names(list)) = lab.call(manager, Body::ListNames(Empty {})) else {
+        panic!("no list");
+    };
+    assert_eq!(list.names[0].processes, [40]);
+
+    // Each accepts, and each allocates to the other.
+    for (one, other) in [(copies[0], copies[1]), (copies[1], copies[0])] {
+        let accept = lab.start(one, Body::FlowAccept(FlowAccept { timeout_ns: None }));
+        let alloc = lab.start(other, alloc_body("svc"));
+        for (conn, id) in [(one, accept), (other, alloc)] {
+            let Ok(Body::Flow(info)) = lab.outcome(conn, id) else {
+                panic!("no flow");
+            };
+            assert_eq!(info.peer_pid, 40);
+        }
+        lab.assert_consistent();
+    }
+    // Another program under the pid ends both.
+    let next = lab.connect_as(40, OWNER);
+    lab.say_hello(
+        next,
+        Hello {
+            version: VERSION,
+            program: "next".to_owned(),
+            instance: 3,
+            announce: true,
+            image: 78,
+        },
+    );
+    lab.assert_consistent();
+    assert_eq!(lab.core.status(&lab.fake).processes, 1);
+}
+
+#[test]
+fn a_copy_that_comes_later_serves_the_names_of_its_process() {
+    let mut lab = Lab::new();
+    let manager = lab.manager();
+    let first = lab.process_as(40, OWNER, "both");
+    lab.bind(manager, 40, "svc");
+    // The first one did not say which image it is in: it is taken for another program.
+    let copies = two_copies(&mut lab);
+    lab.bind(manager, 40, "svc");
+    lab.core.disconnected(&mut lab.fake, first, true, &[]);
+
+    let third = lab.connect_as(40, OWNER);
+    lab.say_hello(
+        third,
+        Hello {
+            version: VERSION,
+            program: "both".to_owned(),
+            instance: 3,
+            announce: true,
+            image: 77,
+        },
+    );
+    let accept = lab.start(third, Body::FlowAccept(FlowAccept { timeout_ns: None }));
+    let alloc = lab.start(copies[0], alloc_body("svc"));
+    assert!(matches!(lab.outcome(third, accept), Ok(Body::Flow(_))));
+    assert!(matches!(lab.outcome(copies[0], alloc), Ok(Body::Flow(_))));
+    // One copy goes: the others stay.
+    lab.core.disconnected(&mut lab.fake, copies[1], true, &[]);
+    lab.assert_consistent();
+    assert_eq!(lab.core.status(&lab.fake).processes, 2);
+    let unbind = Body::UnbindProcess(BindProcess {
+        pid: 40,
+        name: None,
+    });
+    lab.call(manager, unbind).unwrap();
+    let Ok(Body::Names(list)) = lab.call(manager, Body::ListNames(Empty {})) else {
+        panic!("no list");
+    };
+    assert!(list.names[0].processes.is_empty());
 }
