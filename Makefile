@@ -10,9 +10,13 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
 PY_SOURCES   := $(shell find python/ouroboros -name '*.py' -o -name '*.pyi') pyproject.toml setup.py
 
-# Where 'install-man' puts the manual; DESTDIR goes before it.
+# Where things are installed; DESTDIR goes before it.
 PREFIX ?= /usr/local
 MAN    := $(DESTDIR)$(PREFIX)/share/man
+
+include crates/capi/capi.mk
+
+.DEFAULT_GOAL := help
 
 .PHONY: help demo test test-rust test-model test-python lint bench docs fuzz fuzz-smoke clean install-man uninstall-man
 

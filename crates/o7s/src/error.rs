@@ -139,7 +139,8 @@ impl Error {
     }
 
     /// The same for texts known at compile time.
-    pub(crate) const fn fixed(kind: ErrorKind, message: &'static str) -> Self {
+    #[must_use]
+    pub const fn fixed(kind: ErrorKind, message: &'static str) -> Self {
         Self {
             kind,
             message: Cow::Borrowed(message),

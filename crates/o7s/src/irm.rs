@@ -1,8 +1,13 @@
 //! The management client: IPCPs, names, bindings.
 //!
-//! Every call is one request to the daemon and waits for its answer.
+//! Every call is one request to the daemon and waits for its answer; with [`Irm::stepwise`] the
+//! caller does the waiting.
 
-use std::{path::Path, sync::Mutex};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::Mutex,
+};
 
 use crate::{
     Error, ErrorKind, Name, QosSpec, Result, RuntimeDir,
@@ -10,6 +15,7 @@ use crate::{
         self, BindProcess, BindProgram, Body, BootstrapIpcp, ConnectIpcp, Connection, CreateIpcp,
         Empty, EnrollIpcp, Hello, NameRef, Pid, RegName, UnbindProgram,
     },
+    process::lock,
 };
 
 pub use control::{
@@ -33,6 +39,8 @@ pub const PATH_MAX: usize = 511;
 pub struct Irm {
     dir: RuntimeDir,
     connection: Mutex<Option<Connection>>,
+    /// The request that is under way, if the caller does the waiting.
+    started: Option<Mutex<Option<(Connection, u64)>>>,
 }
 
 impl Irm {
@@ -48,6 +56,37 @@ impl Irm {
         Self {
             dir,
             connection: Mutex::new(None),
+            started: None,
+        }
+    }
+
+    /// A client of the same daemon whose calls do not wait for the answer: they fail with
+    /// [`ErrorKind::InProgress`] until it is there. Make the same call again when [`Irm::fd`] is
+    /// readable; another one meanwhile would take the answer for its own.
+    #[must_use]
+    pub fn stepwise(self) -> Self {
+        Self {
+            started: Some(Mutex::new(None)),
+            ..self
+        }
+    }
+
+    /// The descriptor to wait for while a stepwise call is in progress. A duplicate: the
+    /// connection may go away meanwhile.
+    ///
+    /// # Errors
+    /// None is in progress; no descriptor left.
+    pub fn fd(&self) -> Result<OwnedFd> {
+        let started = self.started.as_ref().map(lock);
+        match started.as_ref().and_then(|started| started.as_ref()) {
+            Some((connection, _)) => connection
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| Error::system("wait for the irmd", &error)),
+            None => Err(Error::new(
+                ErrorKind::Invalid,
+                "no request to the irmd is in progress",
+            )),
         }
     }
 
@@ -286,20 +325,14 @@ impl Irm {
     }
 
     fn call(&self, body: Body) -> Result<Body> {
-        let mut guard = self
-            .connection
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(started) = &self.started {
+            return self.step(&mut lock(started), body);
+        }
+        let mut guard = lock(&self.connection);
         // A failed connection is not kept: a new daemon may serve the next call.
         let mut connection = match guard.take() {
             Some(connection) => connection,
-            None => Connection::open(
-                &self.dir,
-                Hello {
-                    program: crate::program::name(),
-                    ..Hello::default()
-                },
-            )?,
+            None => self.open()?,
         };
         let answer = connection.call(body);
         let broken = matches!(&answer, Err(error) if error.kind() == ErrorKind::Daemon);
@@ -307,6 +340,36 @@ impl Irm {
             *guard = Some(connection);
         }
         answer.map(|(body, _)| body)
+    }
+
+    /// Starts a request, or looks for the answer to the one that is under way.
+    fn step(&self, started: &mut Option<(Connection, u64)>, body: Body) -> Result<Body> {
+        let (mut connection, id) = match started.take() {
+            Some(started) => started,
+            None => {
+                let mut connection = self.open()?;
+                let id = connection.start(body)?;
+                (connection, id)
+            }
+        };
+        match connection.try_answer(id)? {
+            Some((body, _)) => Ok(body),
+            None => {
+                *started = Some((connection, id));
+                Err(Error::new(
+                    ErrorKind::InProgress,
+                    "the irmd has not answered yet; try again",
+                ))
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Connection> {
+        let hello = Hello {
+            program: crate::program::name(),
+            ..Hello::default()
+        };
+        Connection::open(&self.dir, hello)
     }
 }
 
