@@ -99,6 +99,8 @@ pub struct Times {
     pub allocation: Duration,
     /// Time until a request is repeated to a peer that knows repeated requests; it doubles.
     pub request_again: Duration,
+    /// Longest time between two such requests.
+    pub request_again_most: Duration,
     /// Time without an answer after which the name is queried afresh, in case that it has moved.
     pub recheck: Duration,
     /// How long a request of a stranger waits for our daemon's answer.
@@ -121,6 +123,7 @@ impl Default for Times {
             directory: Duration::from_secs(600),
             allocation: Duration::from_secs(21),
             request_again: Duration::from_millis(250),
+            request_again_most: Duration::from_millis(1500),
             recheck: Duration::from_secs(1),
             arrived: Duration::from_secs(21),
             answer: Duration::from_secs(30),

@@ -219,6 +219,7 @@ impl Shim {
 
     /// An allocation is due: to repeat the request, to query its name, to fail.
     pub(super) fn asking_due(&mut self, now: Instant, flow: FlowKey) {
+        let most = self.config.times.request_again_most;
         let Some((_, asking)) = self.asking(flow) else {
             return;
         };
@@ -236,7 +237,7 @@ impl Shim {
         if let (Some(target), Some((at, after))) = (target, asking.again)
             && at <= now
         {
-            asking.again = Some((now + after, after * 2));
+            asking.again = Some((now + after, (after * 2).min(most)));
             self.stats.requests_repeated += 1;
             self.transmit_request(flow, target);
         }
