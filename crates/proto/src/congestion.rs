@@ -10,8 +10,10 @@
 //! [`Sender`] and [`Receiver`] belong to one flow and run in the data path; updates travel as messages of
 //! the flow allocator ([`crate::fa`]).
 
+mod rate;
 mod receiver;
 mod sender;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +59,16 @@ impl Policy {
             }
         }
     }
+}
+
+/// How a sender reacts to reports: its own affair (`spec/unicast.md` §13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Controller {
+    /// A rate that settles at the same value for all flows of a bottleneck.
+    #[default]
+    Rate,
+    /// The controller of 0.23, which does not (see `docs/architecture.md`).
+    Slots,
 }
 
 /// log2 of the packets per step of the mark.

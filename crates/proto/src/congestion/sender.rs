@@ -1,35 +1,15 @@
-//! The sending end of a flow: bytes per slot of time, and when the next packet may go
-//! (`spec/unicast.md` §7.4).
+//! The sending end of a flow: what its receiver reports, and when the next packet may go.
 
 use std::time::{Duration, Instant};
 
-use super::Policy;
-
-/// log2 of the ns of the first slots: 16.8 ms.
-const START_EXPONENT: u32 = 24;
-
-/// Slots are at least 1 µs and at most 1.1 s long: shorter ones are below the grain of clocks, longer ones
-/// above the longest delay. (0.23 has no bounds.)
-const EXPONENTS: std::ops::RangeInclusive<u32> = 10..=30;
-
-/// Bytes per slot at the start, and by how many they grow: about 4 MB/s.
-const START_WINDOW: u64 = 65_536;
-
-/// A slot with fewer packets is too short.
-const FEW_PACKETS: u64 = 8;
-
-/// A slot with more packets is too long.
-const MANY_PACKETS: u64 = 64;
+use super::{
+    Controller, Policy,
+    rate::{Rate, SLOT, SLOT_EXPONENT},
+    slots::Slots,
+};
 
 /// Packets after which a report is too old.
 const REPORT_LIFE: u32 = 32;
-
-/// A report of this level would take the whole window.
-const FULL_LEVEL: u64 = 8192;
-
-/// The highest level that counts: it halves the window. Honest receivers report less than 2048; in 0.23 a
-/// level above [`FULL_LEVEL`] makes the window wrap around.
-const MAX_LEVEL: u64 = FULL_LEVEL / 2;
 
 /// Longest time that a packet is held back.
 const MAX_DELAY: Duration = Duration::from_secs(1);
@@ -68,20 +48,22 @@ pub struct SenderState {
     pub regime: Regime,
 }
 
+/// What follows from reports.
+#[derive(Debug, Clone, PartialEq)]
+enum Control {
+    None,
+    Rate(Rate),
+    Slots(Slots),
+}
+
 /// Rate of one flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sender {
-    policy: Policy,
     epoch: Instant,
-    exponent: u32,
-    slot: u64,
-    window: u64,
-    increase: u64,
-    bytes: u64,
-    packets: u64,
     level: u16,
     since_report: u32,
     avoiding: bool,
+    control: Control,
     /// The packet at the head of the queue has been counted and may go then.
     pub(super) held: Option<Instant>,
 }
@@ -91,18 +73,28 @@ impl Sender {
     /// is does not matter.
     #[must_use]
     pub fn new(policy: Policy, epoch: Instant, now: Instant) -> Self {
+        Self::with_controller(policy, Controller::default(), epoch, now)
+    }
+
+    /// The same with a controller of choice.
+    #[must_use]
+    pub fn with_controller(
+        policy: Policy,
+        controller: Controller,
+        epoch: Instant,
+        now: Instant,
+    ) -> Self {
+        let start = nanos(epoch, now);
         Self {
-            policy,
             epoch,
-            exponent: START_EXPONENT,
-            slot: nanos(epoch, now) >> START_EXPONENT,
-            window: START_WINDOW,
-            increase: START_WINDOW,
-            bytes: 0,
-            packets: 0,
             level: 0,
             since_report: 0,
             avoiding: false,
+            control: match (policy, controller) {
+                (Policy::None, _) => Control::None,
+                (Policy::MultiBitEcn, Controller::Rate) => Control::Rate(Rate::new(start)),
+                (Policy::MultiBitEcn, Controller::Slots) => Control::Slots(Slots::new(start)),
+            },
             held: None,
         }
     }
@@ -121,9 +113,6 @@ impl Sender {
     /// The time at which to ask again for the same packet, at most 1 s from when it was first asked for.
     #[inline]
     pub fn may_send(&mut self, now: Instant, bytes: usize) -> Result<(), Instant> {
-        if self.policy == Policy::None {
-            return Ok(());
-        }
         if let Some(until) = self.held {
             if now < until {
                 return Err(until);
@@ -131,7 +120,19 @@ impl Sender {
             self.held = None;
             return Ok(());
         }
-        let delay = self.count(nanos(self.epoch, now), bytes as u64);
+        self.since_report = self.since_report.saturating_add(1);
+        if self.since_report > REPORT_LIFE {
+            self.level = 0;
+        }
+        let (time, bytes) = (nanos(self.epoch, now), bytes as u64);
+        let delay = match &mut self.control {
+            Control::None => return Ok(()),
+            Control::Rate(rate) => {
+                let at = rate.count(time, bytes, self.level, self.avoiding);
+                Duration::from_nanos(at.saturating_sub(time))
+            }
+            Control::Slots(slots) => slots.count(time, bytes, self.level, self.avoiding),
+        };
         if delay.is_zero() {
             return Ok(());
         }
@@ -140,89 +141,41 @@ impl Sender {
         Err(until)
     }
 
-    /// Counts a packet and says for how long to hold it.
-    fn count(&mut self, now: u64, bytes: u64) -> Duration {
-        self.since_report = self.since_report.saturating_add(1);
-        self.packets += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.since_report > REPORT_LIFE {
-            self.level = 0;
-        }
-        let slot = now >> self.exponent;
-        if slot > self.slot {
-            self.slot = slot;
-            self.next_window();
-            if !self.scale() {
-                self.bytes = 0;
-                self.packets = 0;
-            }
-        }
-        if self.bytes <= self.window {
-            return Duration::ZERO;
-        }
-        let end = (self.slot + 1) << self.exponent;
-        Duration::from_nanos(end.saturating_sub(now))
-    }
-
-    fn next_window(&mut self) {
-        if !self.avoiding {
-            if self.bytes > self.window {
-                self.window = self.window.saturating_mul(2);
-            }
-        } else if self.level > 0 {
-            let level = u64::from(self.level).min(MAX_LEVEL);
-            // As window * level / 8192, without overflow.
-            let whole = self.window / FULL_LEVEL * level;
-            self.window -= whole + self.window % FULL_LEVEL * level / FULL_LEVEL;
-        } else {
-            self.window = self.bytes.saturating_add(self.increase);
-        }
-    }
-
-    /// Fits the length of slots to the packets in the one that ended; true if what it counted goes over
-    /// to the new, longer one.
-    fn scale(&mut self) -> bool {
-        if self.packets < FEW_PACKETS {
-            // At least one packet is counted, so that this ends.
-            let wanted = (0..4).find(|by| self.packets << by >= FEW_PACKETS);
-            let by = wanted.unwrap_or(3).min(EXPONENTS.end() - self.exponent);
-            self.exponent += by;
-            self.slot >>= by;
-            self.window = self.window.saturating_mul(1 << by);
-            self.increase <<= by;
-            if by > 0 && self.slot & ((1 << by) - 1) == 0 {
-                self.slot += 1;
-                return true;
-            }
-        } else if self.packets > MANY_PACKETS {
-            let mut by = 0;
-            while self.packets >> by > MANY_PACKETS && self.exponent - by > *EXPONENTS.start() {
-                by += 1;
-            }
-            self.exponent -= by;
-            self.slot <<= by;
-            self.window >>= by;
-            self.increase >>= by;
-        }
-        false
-    }
-
     /// The variables.
     #[must_use]
     pub fn state(&self) -> SenderState {
-        SenderState {
+        let none = SenderState {
             level: self.level,
             since_report: self.since_report,
-            exponent: self.exponent,
-            slot: self.slot,
-            packets: self.packets,
-            bytes: self.bytes,
-            window: self.window,
-            increase: self.increase,
+            exponent: SLOT_EXPONENT,
+            slot: 0,
+            packets: 0,
+            bytes: 0,
+            window: 0,
+            increase: 0,
             regime: match (self.avoiding, self.level) {
                 (false, _) => Regime::SlowStart,
                 (true, 0) => Regime::AdditiveIncrease,
                 (true, _) => Regime::MultiplicativeDecrease,
+            },
+        };
+        match &self.control {
+            Control::None => none,
+            Control::Rate(rate) => SenderState {
+                slot: rate.slot,
+                packets: rate.packets,
+                bytes: rate.bytes,
+                window: (rate.allowed(self.level) * SLOT) as u64,
+                ..none
+            },
+            Control::Slots(slots) => SenderState {
+                exponent: slots.exponent,
+                slot: slots.slot,
+                packets: slots.packets,
+                bytes: slots.bytes,
+                window: slots.window,
+                increase: slots.increase,
+                ..none
             },
         }
     }

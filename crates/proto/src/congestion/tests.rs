@@ -79,7 +79,7 @@ impl Rig {
         let epoch = Instant::now();
         let base = epoch + Duration::from_nanos(slots << 24);
         Self {
-            sender: Sender::new(Policy::MultiBitEcn, epoch, base),
+            sender: Sender::with_controller(Policy::MultiBitEcn, Controller::Slots, epoch, base),
             base,
             last: 0,
         }
@@ -202,7 +202,7 @@ fn window_shrinks_with_the_level_and_grows_when_the_report_is_old() {
 #[test]
 fn one_answer_holds_for_one_packet() {
     let now = Instant::now();
-    let mut sender = Sender::new(Policy::MultiBitEcn, now, now);
+    let mut sender = Sender::with_controller(Policy::MultiBitEcn, Controller::Slots, now, now);
     assert_eq!(sender.may_send(now, 65_536), Ok(()));
     let until = sender.may_send(now, 1).expect_err("the window is used up");
     assert_eq!(until, now + Duration::from_nanos(1 << 24));
@@ -225,10 +225,11 @@ proptest! {
             0..400,
         ),
         start in 0u64..u64::from(u32::MAX),
+        controller in prop_oneof![Just(Controller::Rate), Just(Controller::Slots)],
     ) {
         let epoch = Instant::now();
         let mut now = epoch + Duration::from_nanos(start);
-        let mut sender = Sender::new(Policy::MultiBitEcn, epoch, now);
+        let mut sender = Sender::with_controller(Policy::MultiBitEcn, controller, epoch, now);
         for (report, pause, bytes) in steps {
             if let Some(level) = report {
                 sender.update(level);

@@ -1,0 +1,256 @@
+//! Flows that share a bottleneck: each gets its share, and the queue stays bounded, without anybody but
+//! the two ends knowing of a flow.
+//!
+//! ```text
+//!  sender 0 ──┐                            ┌── receiver 0
+//!  ...        ├── queue ── bottleneck ─────┤   ...
+//!  sender n ──┘                            └── receiver n
+//! ```
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use o7s_proto::congestion::{Controller, Policy, Receiver, Sender};
+
+/// Packets of the queue before the bottleneck, as the transmit rings of 0.23.
+const QUEUE: usize = 1023;
+const PACKET: usize = 1000;
+
+#[derive(Debug, Clone, Copy)]
+struct Setup {
+    flows: usize,
+    /// Bytes per second of the bottleneck. Senders could send ten times that each.
+    rate: u64,
+    /// One way, besides the queue.
+    delay: Duration,
+    /// When they start: evenly spread over this time.
+    starts: Duration,
+    /// So many of the flows have the controller of 0.23.
+    slots: usize,
+    duration: Duration,
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A sender asks whether it may send.
+    Ask(usize),
+    /// The bottleneck has sent a packet.
+    Departure,
+    Arrival {
+        flow: usize,
+        ecn: u8,
+    },
+    Update {
+        flow: usize,
+        level: u16,
+    },
+}
+
+#[derive(Debug)]
+struct Outcome {
+    /// Bytes per second of each flow, in the second half of the run.
+    rates: Vec<f64>,
+    /// Average length of the queue then, in packets.
+    queue: f64,
+    longest: usize,
+    /// Of all packets then.
+    lost: f64,
+}
+
+impl Outcome {
+    /// Jain's index: 1 if all are equal, 1/n if one has everything.
+    fn fairness(&self) -> f64 {
+        let sum: f64 = self.rates.iter().sum();
+        let squares: f64 = self.rates.iter().map(|rate| rate * rate).sum();
+        sum * sum / (self.rates.len() as f64 * squares)
+    }
+
+    fn used(&self, setup: &Setup) -> f64 {
+        self.rates.iter().sum::<f64>() / setup.rate as f64
+    }
+}
+
+fn run(setup: &Setup) -> Outcome {
+    let epoch = Instant::now();
+    let at = |nanos: u64| epoch + Duration::from_nanos(nanos);
+    let nanos = |time: Duration| time.as_nanos() as u64;
+    let transmission = PACKET as u64 * 1_000_000_000 / setup.rate;
+    let mut random = setup.seed | 1;
+    let mut jitter = move |most: u64| {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (random >> 33) % most.max(1)
+    };
+    let mut events = BinaryHeap::new();
+    let mut number = 0_u64;
+    let mut push = |events: &mut BinaryHeap<_>, time: u64, event: Event| {
+        number += 1;
+        events.push(Reverse((time, number, event)));
+    };
+    let mut ends: Vec<_> = (0..setup.flows)
+        .map(|flow| {
+            let start = nanos(setup.starts) * flow as u64 / setup.flows as u64 + jitter(1_000_000);
+            push(&mut events, start, Event::Ask(flow));
+            let controller = if flow < setup.slots {
+                Controller::Slots
+            } else {
+                Controller::Rate
+            };
+            let sender = Sender::with_controller(Policy::MultiBitEcn, controller, epoch, at(start));
+            (sender, Receiver::new(Policy::MultiBitEcn))
+        })
+        .collect();
+    let mut queue: VecDeque<(usize, u8)> = VecDeque::new();
+    let half = nanos(setup.duration) / 2;
+    let mut bytes = vec![0_u64; setup.flows];
+    let (mut offered, mut lost, mut waited, mut longest) = (0_u64, 0_u64, 0, 0);
+    while let Some(Reverse((now, _, event))) = events.pop() {
+        if now >= 2 * half {
+            break;
+        }
+        let measured = now >= half;
+        match event {
+            Event::Ask(flow) => match ends[flow].0.may_send(at(now), PACKET) {
+                Ok(()) => {
+                    offered += u64::from(measured);
+                    if measured {
+                        longest = longest.max(queue.len());
+                        waited += queue.len() as u64;
+                    }
+                    if queue.len() >= QUEUE {
+                        lost += u64::from(measured);
+                    } else {
+                        queue.push_back((flow, Policy::MultiBitEcn.mark(queue.len())));
+                        if queue.len() == 1 {
+                            push(&mut events, now + transmission, Event::Departure);
+                        }
+                    }
+                    let next = transmission / 10 + jitter(transmission / 50);
+                    push(&mut events, now + next.max(1), Event::Ask(flow));
+                }
+                Err(until) => {
+                    push(&mut events, nanos(until - epoch), Event::Ask(flow));
+                }
+            },
+            Event::Departure => {
+                let Some((flow, ecn)) = queue.pop_front() else {
+                    continue;
+                };
+                let arrival = now + nanos(setup.delay);
+                push(&mut events, arrival, Event::Arrival { flow, ecn });
+                if !queue.is_empty() {
+                    push(&mut events, now + transmission, Event::Departure);
+                }
+            }
+            Event::Arrival { flow, ecn } => {
+                if measured {
+                    bytes[flow] += PACKET as u64;
+                }
+                if let Some(level) = ends[flow].1.packet(ecn) {
+                    let update = now + nanos(setup.delay);
+                    push(&mut events, update, Event::Update { flow, level });
+                }
+            }
+            Event::Update { flow, level } => ends[flow].0.update(level),
+        }
+    }
+    let seconds = half as f64 / 1e9;
+    Outcome {
+        rates: bytes.iter().map(|bytes| *bytes as f64 / seconds).collect(),
+        queue: waited as f64 / offered.max(1) as f64,
+        longest,
+        lost: lost as f64 / offered.max(1) as f64,
+    }
+}
+
+const SETUP: Setup = Setup {
+    flows: 2,
+    rate: 12_500_000,
+    delay: Duration::from_millis(5),
+    starts: Duration::from_millis(200),
+    slots: 0,
+    duration: Duration::from_secs(20),
+    seed: 1,
+};
+
+/// Every flow has its share, the link is used, and the queue is far from full.
+#[track_caller]
+fn check(setup: &Setup) {
+    let outcome = run(setup);
+    let used = outcome.used(setup);
+    assert!(outcome.fairness() >= 0.98, "{setup:?} {outcome:?}");
+    assert!(used >= 0.85, "{used} {setup:?} {outcome:?}");
+    assert!(outcome.queue < QUEUE as f64 * 0.6, "{setup:?} {outcome:?}");
+    assert!(outcome.lost < 0.02, "{setup:?} {outcome:?}");
+    assert!(outcome.longest <= QUEUE, "{setup:?} {outcome:?}");
+}
+
+#[test]
+fn flows_of_a_slow_link_share_it() {
+    for flows in [2, 3, 5, 10] {
+        check(&Setup {
+            flows,
+            rate: 1_250_000,
+            seed: flows as u64,
+            ..SETUP
+        });
+    }
+}
+
+#[test]
+fn flows_share_a_link_whatever_their_delay() {
+    for delay in [1, 5, 20] {
+        for flows in [2, 3, 5, 10] {
+            check(&Setup {
+                flows,
+                delay: Duration::from_millis(delay),
+                duration: Duration::from_secs(10),
+                seed: flows as u64 * 7919 + delay,
+                ..SETUP
+            });
+        }
+    }
+}
+
+#[test]
+fn flows_of_a_fast_link_share_it() {
+    for flows in [2, 10] {
+        check(&Setup {
+            flows,
+            rate: 125_000_000,
+            delay: Duration::from_millis(1),
+            duration: Duration::from_secs(3),
+            seed: flows as u64,
+            ..SETUP
+        });
+    }
+}
+
+/// Who comes late finds a link that others have filled, and gets as much as they.
+#[test]
+fn latecomers_get_their_share() {
+    check(&Setup {
+        flows: 6,
+        starts: Duration::from_secs(6),
+        duration: Duration::from_secs(16),
+        ..SETUP
+    });
+}
+
+/// A flow alone has the link to itself.
+#[test]
+fn a_flow_alone_uses_the_link() {
+    check(&Setup { flows: 1, ..SETUP });
+}
+
+/// A sender of 0.23 does not push ours out.
+#[test]
+fn a_flow_of_0_23_leaves_ours_room() {
+    let setup = Setup { slots: 1, ..SETUP };
+    let outcome = run(&setup);
+    assert!(outcome.rates[1] > 0.4 * setup.rate as f64, "{outcome:?}");
+    assert!(outcome.used(&setup) > 0.85, "{outcome:?}");
+}
