@@ -16,20 +16,24 @@
 //!
 //! # Beyond 0.23
 //!
-//! The messages and rules on the wire are those of 0.23. What a node does by itself is better:
+//! The messages and rules on the wire are those of 0.23, but for one thing that its members pass on without
+//! noticing: a number that takes a link back (`linkstate/number.rs`). What a node does by itself is better:
 //!
 //! | 0.23 | here |
 //! | --- | --- |
-//! | a link that went down leaves the tables within `t_recalc`, one that aged out never (trap 14) | at once; with the next look at ages |
-//! | a link that flow events say is down stays (trap 19) | what is down is withdrawn, and comes back with the next number |
+//! | others keep a link that went down until it ages out | it is taken back; our members follow within milliseconds |
+//! | a link that went down leaves the own tables within `t_recalc`, one that aged out never (trap 14) | at once; with the next look at ages |
+//! | a link that flow events say is down stays (trap 19) | what is down is taken back, and comes back with the next number |
 //! | parallel adjacencies to a neighbour share one entry (trap 18) | the link goes with the last |
 //! | a link made again starts at 0 and is ignored (trap 16) | numbers are remembered; a higher one that is heard is exceeded at once |
-//! | links of this node that no longer exist come back and are refreshed for ever (trap 15) | not taken in, not passed on |
+//! | whoever has an old number keeps it | gets the newer one back, once per second and link: so an owner hears of a number that it must exceed |
+//! | links of this node that no longer exist come back and are refreshed for ever (trap 15) | not taken in, not passed on, taken back |
 //! | the first announcement is repeated after up to `t_update` (trap 17) | after [`REPEAT`] too |
 //! | a replica is one burst; what is about to age out starts a new life with it | in portions of [`REPLICA_BURST`]; left out |
 //! | anything is believed | addresses must be possible; [`LINKS_MAX`] links; [`UPDATES_BURST`] updates of a link per second |
 
 mod database;
+mod number;
 mod recalculation;
 mod report;
 
@@ -62,11 +66,8 @@ pub const REPLICA_BURST: usize = 256;
 /// Time between two portions of a replica.
 pub const REPLICA_PERIOD: Duration = Duration::from_millis(10);
 
-/// Highest number that is believed for a link of this node, so that there is room above it.
-const SEQNO_BELIEVED: u64 = u64::MAX - (1 << 32);
-
-/// Numbers of own links that are gone, kept while others may know them.
-const REMEMBERED_MAX: usize = 4096;
+/// Own links that are gone, kept while others may know them.
+const GONE_MAX: usize = 4096;
 
 /// How a node routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,11 +144,16 @@ struct OwnLink<K> {
     repeat: Option<Instant>,
 }
 
-/// The number of an own link that is not there.
+/// An own link that is not there.
 #[derive(Debug, Clone, Copy)]
-struct Remembered {
+struct Gone {
+    /// The highest number that anybody has.
     seqno: u64,
     since: Instant,
+    /// When it was last taken back.
+    told: Instant,
+    /// When that is repeated.
+    repeat: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -166,7 +172,7 @@ pub struct LinkState<K> {
     /// Neighbour of each data adjacency.
     data: BTreeMap<K, Address>,
     management: BTreeMap<K, Management>,
-    remembered: BTreeMap<Address, Remembered>,
+    gone: BTreeMap<Address, Gone>,
     database: Database,
     graph: Graph,
     recalculation: Recalculation,
@@ -187,7 +193,7 @@ impl<K: Copy + Ord> LinkState<K> {
             links: BTreeMap::new(),
             data: BTreeMap::new(),
             management: BTreeMap::new(),
-            remembered: BTreeMap::new(),
+            gone: BTreeMap::new(),
             database: Database::new(now),
             graph: Graph::new(),
             recalculation: Recalculation::new(config.t_recalc),
@@ -210,13 +216,11 @@ impl<K: Copy + Ord> LinkState<K> {
             link.flows.push(flow);
             return;
         }
-        let known = self.remembered.remove(&peer);
-        let seqno = known.map_or(0, |known| known.seqno.saturating_add(1));
-        let repeat = (REPEAT < self.config.t_update).then(|| now + REPEAT);
+        let known = self.gone.remove(&peer);
         let link = OwnLink {
             flows: vec![flow],
-            seqno,
-            repeat,
+            seqno: known.map_or(0, |known| number::there_after(known.seqno)),
+            repeat: self.repeat(now),
         };
         self.links.insert(peer, link);
         self.announce(now, peer);
@@ -225,8 +229,8 @@ impl<K: Copy + Ord> LinkState<K> {
         }
     }
 
-    /// A data adjacency is down or gone. With the last to a neighbour the link is withdrawn here, and new
-    /// routes come at once.
+    /// A data adjacency is down or gone. With the last to a neighbour the link is taken back, and new routes
+    /// come at once.
     pub fn data_down(&mut self, now: Instant, flow: K) {
         let Some(peer) = self.data.remove(&flow) else {
             return;
@@ -240,8 +244,15 @@ impl<K: Copy + Ord> LinkState<K> {
         }
         let seqno = link.seqno;
         self.links.remove(&peer);
-        self.remember(now, peer, seqno);
-        self.database.remove(Key::new(self.own, peer));
+        let gone = Gone {
+            seqno,
+            since: now,
+            told: now,
+            repeat: self.repeat(now),
+        };
+        self.make_room(now);
+        self.gone.insert(peer, gone);
+        self.take_back(now, peer);
         if self.graph.withdraw(self.own, peer) {
             self.recalculation.request_at_once(now);
         }
@@ -278,6 +289,11 @@ impl<K: Copy + Ord> LinkState<K> {
             self.warn(flow, Warning::Impossible(lsu));
             return;
         }
+        if lsu.seqno > number::BELIEVED_MAX {
+            self.stats.absurd += 1;
+            self.warn(flow, Warning::Absurd(lsu));
+            return;
+        }
         if lsu.source == self.own {
             self.own_update(now, flow, lsu);
         } else {
@@ -293,8 +309,13 @@ impl<K: Copy + Ord> LinkState<K> {
             arrival => arrival,
         };
         match arrival {
-            Arrival::Old => {
+            Arrival::Old(newer) => {
                 self.stats.old += 1;
+                if let Some(seqno) = newer {
+                    let packet = Lsu { seqno, ..lsu }.emit();
+                    self.stats.sent += 1;
+                    self.outputs.push_back(Output::Send { flow, packet });
+                }
                 return;
             }
             Arrival::TooOften => {
@@ -307,12 +328,15 @@ impl<K: Copy + Ord> LinkState<K> {
                 self.warn(flow, Warning::Full);
                 return;
             }
-            Arrival::Newer => {}
-            Arrival::New => {
-                if self.graph.announce(lsu.source, lsu.destination) {
-                    self.recalculation.request(now);
-                }
-            }
+            Arrival::Taken => {}
+        }
+        let changed = if number::is_gone(lsu.seqno) {
+            self.graph.withdraw(lsu.source, lsu.destination)
+        } else {
+            self.graph.announce(lsu.source, lsu.destination)
+        };
+        if changed {
+            self.recalculation.request(now);
         }
         self.flood(&lsu, Some(flow));
     }
@@ -320,13 +344,13 @@ impl<K: Copy + Ord> LinkState<K> {
     /// An update of an own link by others: from an earlier life of this node, an old copy, or invented. It
     /// is not passed on.
     fn own_update(&mut self, now: Instant, flow: K, lsu: Lsu) {
-        let believed = lsu.seqno <= SEQNO_BELIEVED;
-        let Some(link) = self.links.get_mut(&lsu.destination) else {
-            if believed {
-                self.remember(now, lsu.destination, lsu.seqno);
-            }
+        let peer = lsu.destination;
+        let Some(link) = self.links.get_mut(&peer) else {
             self.stats.stale_own += 1;
-            self.warn(flow, Warning::OwnLink(lsu));
+            if !number::is_gone(lsu.seqno) {
+                self.warn(flow, Warning::OwnLink(lsu));
+            }
+            self.gone_update(now, lsu);
             return;
         };
         if lsu.seqno <= link.seqno {
@@ -334,31 +358,62 @@ impl<K: Copy + Ord> LinkState<K> {
             return;
         }
         self.stats.exceeded += 1;
-        if !believed {
-            self.warn(flow, Warning::OwnNumber(lsu));
-            return;
-        }
-        if !self
-            .database
-            .may_update(now, Key::new(self.own, lsu.destination))
-        {
+        link.seqno = number::there_after(lsu.seqno);
+        if self.database.may_update(now, Key::new(self.own, peer)) {
+            self.announce(now, peer);
+        } else {
+            // The others would not take it now.
+            link.repeat = Some(now + REPEAT);
             self.stats.too_often += 1;
             self.warn(flow, Warning::TooOften(lsu));
-            return;
         }
-        link.seqno = lsu.seqno + 1;
-        self.announce(now, lsu.destination);
+    }
+
+    /// Somebody announces an own link that is not there: it is taken back, at most once per `t_update`, since
+    /// another member may have the same address.
+    fn gone_update(&mut self, now: Instant, lsu: Lsu) {
+        let peer = lsu.destination;
+        if !self.gone.contains_key(&peer) {
+            if self.gone.len() >= GONE_MAX {
+                return;
+            }
+            let gone = Gone {
+                seqno: 0,
+                since: now,
+                told: now,
+                repeat: None,
+            };
+            self.gone.insert(peer, gone);
+        } else if let Some(gone) = self.gone.get_mut(&peer) {
+            if lsu.seqno <= gone.seqno {
+                return;
+            }
+            gone.since = now;
+            if now < gone.told + self.config.t_update {
+                gone.seqno = lsu.seqno;
+                return;
+            }
+            gone.told = now;
+        }
+        if let Some(gone) = self.gone.get_mut(&peer) {
+            gone.seqno = lsu.seqno;
+        }
+        if !number::is_gone(lsu.seqno) {
+            self.take_back(now, peer);
+        }
     }
 
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        let repeats = self.links.values().filter_map(|link| link.repeat);
+        let links = self.links.values().filter_map(|link| link.repeat);
+        let gone = self.gone.values().filter_map(|gone| gone.repeat);
         let replicas = self
             .management
             .values()
             .filter_map(|each| each.replica.map(|(_, at)| at));
-        repeats
+        links
+            .chain(gone)
             .chain(replicas)
             .chain(self.recalculation.due())
             .chain([self.next_update, self.next_ageing])
@@ -377,6 +432,7 @@ impl<K: Copy + Ord> LinkState<K> {
             self.refresh(now, |_| true);
         }
         self.refresh(now, |link| link.repeat.is_some_and(|at| at <= now));
+        self.repeat_gone(now);
         let due = self
             .management
             .iter()
@@ -420,13 +476,45 @@ impl<K: Copy + Ord> LinkState<K> {
         let Some(link) = self.links.get(&peer) else {
             return;
         };
+        self.say(now, peer, link.seqno);
+    }
+
+    /// Takes a link back that is not there.
+    fn take_back(&mut self, now: Instant, peer: Address) {
+        let Some(gone) = self.gone.get_mut(&peer) else {
+            return;
+        };
+        gone.seqno = number::gone_after(gone.seqno);
+        let seqno = gone.seqno;
+        self.say(now, peer, seqno);
+    }
+
+    fn say(&mut self, now: Instant, peer: Address, seqno: u64) {
         let lsu = Lsu {
             destination: peer,
             source: self.own,
-            seqno: link.seqno,
+            seqno,
         };
-        self.database.set(now, Key::new(self.own, peer), lsu.seqno);
+        self.database.set(now, Key::new(self.own, peer), seqno);
         self.flood(&lsu, None);
+    }
+
+    /// When something new is said again.
+    fn repeat(&self, now: Instant) -> Option<Instant> {
+        (REPEAT < self.config.t_update).then(|| now + REPEAT)
+    }
+
+    fn repeat_gone(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for (peer, gone) in &mut self.gone {
+            if gone.repeat.is_some_and(|at| at <= now) {
+                gone.repeat = None;
+                due.push(*peer);
+            }
+        }
+        for peer in due {
+            self.take_back(now, peer);
+        }
     }
 
     /// Announces those own links anew that `which` picks.
@@ -435,7 +523,7 @@ impl<K: Copy + Ord> LinkState<K> {
         for (peer, link) in &mut self.links {
             if which(link) {
                 link.repeat = None;
-                link.seqno = link.seqno.saturating_add(1);
+                link.seqno = number::there_after(link.seqno);
                 due.push(*peer);
             }
         }
@@ -488,10 +576,26 @@ impl<K: Copy + Ord> LinkState<K> {
         if changed {
             self.recalculation.request(now);
         }
-        // Longer than anybody keeps them.
+        self.forget_gone(now);
+    }
+
+    /// Numbers are kept for longer than anybody keeps the link.
+    fn forget_gone(&mut self, now: Instant) {
         let kept = 2 * self.config.t_timeo;
-        self.remembered
-            .retain(|_, known| now.saturating_duration_since(known.since) < kept);
+        self.gone
+            .retain(|_, gone| now.saturating_duration_since(gone.since) < kept);
+    }
+
+    /// For an own link that goes: others may have filled the table with some that never were.
+    fn make_room(&mut self, now: Instant) {
+        self.forget_gone(now);
+        while self.gone.len() >= GONE_MAX {
+            let oldest = self.gone.iter().min_by_key(|(_, gone)| gone.since);
+            let Some(oldest) = oldest.map(|(peer, _)| *peer) else {
+                return;
+            };
+            self.gone.remove(&oldest);
+        }
     }
 
     /// Drops what nodes announce that cannot be reached, at most once per second. Whether there is room.
@@ -511,17 +615,6 @@ impl<K: Copy + Ord> LinkState<K> {
             self.graph.withdraw(key.source(), key.destination());
         }
         !gone.is_empty()
-    }
-
-    /// Keeps the highest number known of an own link that is not there.
-    fn remember(&mut self, now: Instant, peer: Address, seqno: u64) {
-        if let Some(known) = self.remembered.get_mut(&peer) {
-            known.seqno = known.seqno.max(seqno);
-            known.since = now;
-        } else if self.remembered.len() < REMEMBERED_MAX {
-            self.remembered
-                .insert(peer, Remembered { seqno, since: now });
-        }
     }
 
     /// Once per kind and adjacency.

@@ -36,7 +36,6 @@ impl Graph {
     }
 
     /// Whether each node is reached from `own`.
-    #[must_use]
     pub fn reached(&self, own: Address) -> impl Fn(Address) -> bool + use<'_> {
         let distance = self.ids.get(&own).map(|own| self.distances(*own));
         move |address| {

@@ -50,6 +50,9 @@ fn written(text: &str) -> Table {
         .collect()
 }
 
+/// Links in the order in which they are learned, policy, table of node 1.
+type Case<'a> = (&'a [(u64, u64)], LinkStatePolicy, &'a str);
+
 #[test]
 fn vectors_of_the_specification() {
     const SQUARE: &[(u64, u64)] = &[(1, 2), (1, 3), (2, 4), (3, 4)];
@@ -66,7 +69,7 @@ fn vectors_of_the_specification() {
         (3, 7),
     ];
     let mesh = "2: 2; 3: 3; 4: 3; 5: 3; 6: 2; 7: 3";
-    let cases: &[(&[(u64, u64)], LinkStatePolicy, &str)] = &[
+    let cases: &[Case<'_>] = &[
         (&[(1, 2)], Simple, "2: 2"),
         (&[(1, 2)], Lfa, "2: 2"),
         (&[(1, 2)], Ecmp, "2: 2"),

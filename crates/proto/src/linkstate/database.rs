@@ -7,7 +7,7 @@ use std::{
 
 use o7s_wire::{address::Address, linkstate::Lsu};
 
-use super::Link;
+use super::{Link, number::is_gone};
 
 /// Directed links that a node keeps: 10,000 nodes with 13 links each.
 pub const LINKS_MAX: usize = 1 << 17;
@@ -58,17 +58,17 @@ struct Entry {
     /// Beginning of the period in which updates are counted, in its own unit.
     period: u32,
     updates: u8,
+    /// Period in which somebody with an older number was told this one.
+    told: u32,
 }
 
 /// What became of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// The link was not known.
-    New,
-    /// The number is higher than the one known.
-    Newer,
-    /// It is not.
-    Old,
+    /// The link was not known, or the number is higher than the one known.
+    Taken,
+    /// It is not. The number known, if it is higher and the sender was not told in this period.
+    Old(Option<u64>),
     /// Too many updates of this link.
     TooOften,
     /// No room for another link.
@@ -102,19 +102,23 @@ impl Database {
             MapEntry::Vacant(_) if full => Arrival::Full,
             MapEntry::Vacant(vacant) => {
                 vacant.insert(Entry::new(seqno, stamp));
-                Arrival::New
+                Arrival::Taken
             }
             MapEntry::Occupied(mut entry) => {
                 let entry = entry.get_mut();
                 if entry.seqno >= seqno {
-                    return Arrival::Old;
+                    let tell = entry.seqno > seqno && entry.told != period(stamp);
+                    if tell {
+                        entry.told = period(stamp);
+                    }
+                    return Arrival::Old(tell.then_some(entry.seqno));
                 }
                 if !entry.count(stamp) {
                     return Arrival::TooOften;
                 }
                 entry.seqno = seqno;
                 entry.stamp = stamp;
-                Arrival::Newer
+                Arrival::Taken
             }
         }
     }
@@ -135,10 +139,6 @@ impl Database {
             .or_insert_with(|| Entry::new(seqno, stamp));
         entry.seqno = seqno;
         entry.stamp = stamp;
-    }
-
-    pub(super) fn remove(&mut self, key: Key) {
-        self.entries.remove(&key);
     }
 
     /// Removes what is older than `life` and not to be kept; the removed.
@@ -180,7 +180,8 @@ impl Database {
                 seqno: entry.seqno,
             };
             let age = Duration::from_nanos(stamp.saturating_sub(entry.stamp));
-            (*key, Link { lsu, age })
+            let gone = is_gone(entry.seqno);
+            (*key, Link { lsu, age, gone })
         })
     }
 
@@ -196,6 +197,8 @@ impl Entry {
             stamp,
             period: period(stamp),
             updates: 1,
+            // No period that is near.
+            told: period(stamp).wrapping_sub(1),
         }
     }
 

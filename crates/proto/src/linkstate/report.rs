@@ -13,6 +13,8 @@ pub struct Link {
     pub lsu: Lsu,
     /// Time since its last update.
     pub age: Duration,
+    /// It was taken back: the entry only keeps older updates away.
+    pub gone: bool,
 }
 
 /// What has happened since the start.
@@ -28,6 +30,8 @@ pub struct Stats {
     pub malformed: u64,
     /// Updates with addresses that no member can have.
     pub impossible: u64,
+    /// Updates with numbers that leave their owner no room.
+    pub absurd: u64,
     /// Updates dropped because a link had too many.
     pub too_often: u64,
     /// Links dropped because the database was full.
@@ -64,9 +68,9 @@ pub enum Warning {
          member with the same address; not passed on"
     )]
     OwnLink(Lsu),
-    /// A number so high that there is no room above it.
-    #[error("an absurd sequence number for a link of this member ({0}); it will age out")]
-    OwnNumber(Lsu),
+    /// A number so high that there is no room above it for the owner.
+    #[error("an update with an absurd sequence number ({0}); dropped")]
+    Absurd(Lsu),
 }
 
 impl Warning {
@@ -78,7 +82,7 @@ impl Warning {
             Self::TooOften(_) => 4,
             Self::Full => 8,
             Self::OwnLink(_) => 16,
-            Self::OwnNumber(_) => 32,
+            Self::Absurd(_) => 32,
         }
     }
 }

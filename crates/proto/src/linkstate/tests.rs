@@ -9,6 +9,9 @@ const B: u64 = 0x0d0c_0b0a;
 const C: u64 = 0x0000_0c0c;
 const D: u64 = 0x0000_0d0d;
 
+/// Where numbers begin that can say that a link is gone.
+const UPPER: u64 = 1 << 63;
+
 /// Flows of management and of data to the neighbours.
 const MGMT_B: u32 = 1;
 const MGMT_C: u32 = 2;
@@ -153,7 +156,12 @@ fn updates_are_flooded_by_their_number() {
         rig.hear(MGMT_C, lsu(B, D, 9)).sent,
         [(MGMT_B, lsu(B, D, 9))]
     );
-    assert_eq!(rig.hear(MGMT_B, lsu(B, D, 8)).sent, []);
+    // One that has an old number gets the present one, now and then.
+    assert_eq!(
+        rig.hear(MGMT_B, lsu(B, D, 8)).sent,
+        [(MGMT_B, lsu(B, D, 9))]
+    );
+    assert_eq!(rig.hear(MGMT_C, lsu(B, D, 8)).sent, []);
     assert!(rig.links().contains(&lsu(B, D, 9)));
     // Not from an adjacency that is none, nor of data.
     assert_eq!(rig.hear(DATA_B, lsu(B, D, 10)), Said::default());
@@ -173,8 +181,10 @@ fn a_local_link_that_goes_down_leaves_the_routes_at_once() {
     assert_eq!(rig.state.poll_timeout(), rig.now);
     let said = rig.wait(Duration::ZERO);
     assert_eq!(said.routes, Some(vec![(C, vec![C]), (B, vec![C])]));
-    // Nothing on the wire says so, and the link is not refreshed.
-    assert_eq!(said.sent, []);
+    // The link is taken back, once more after a while in case that was lost, and is not refreshed.
+    let gone = |seqno| [(MGMT_B, lsu(A, B, seqno)), (MGMT_C, lsu(A, B, seqno))];
+    assert_eq!(said.sent, gone(UPPER + 1));
+    assert_eq!(rig.wait(REPEAT).sent, gone(UPPER + 3));
     let said = rig.wait(Duration::from_secs(15));
     assert!(
         !said
@@ -184,9 +194,8 @@ fn a_local_link_that_goes_down_leaves_the_routes_at_once() {
     );
     // Up again: with the next number (trap 16).
     rig.state.data_up(rig.now, DATA_B, address(B));
-    let sent = rig.said().sent;
-    assert_eq!(sent.len(), 2);
-    assert!(sent.iter().all(|(_, sent)| sent.seqno > 1));
+    assert_eq!(rig.said().sent, gone(UPPER + 4));
+    assert_eq!(rig.wait(REPEAT).sent, gone(UPPER + 6));
 }
 
 /// Trap 18.
@@ -197,7 +206,9 @@ fn a_link_lasts_as_long_as_one_of_its_adjacencies() {
     rig.state.data_down(rig.now, DATA_B);
     assert_eq!(rig.wait(Duration::ZERO), Said::default());
     rig.state.data_down(rig.now, 99);
-    assert_eq!(rig.wait(Duration::ZERO).routes, Some(vec![(C, vec![C])]));
+    let said = rig.wait(Duration::ZERO);
+    assert_eq!(said.routes, Some(vec![(C, vec![C])]));
+    assert_eq!(said.sent.len(), 2);
     // What is not there changes nothing.
     rig.state.data_down(rig.now, 99);
     assert_eq!(rig.wait(Duration::ZERO), Said::default());
@@ -217,18 +228,71 @@ fn what_ages_out_leaves_the_routes() {
     assert_eq!(rig.state.stats().expired, 2);
 }
 
-/// Trap 15: neither taken in nor passed on, and refreshed by nobody.
+/// Trap 15: neither taken in nor passed on, and refreshed by nobody, but taken back.
 #[test]
 fn own_links_that_are_gone_do_not_come_back() {
     let mut rig = Rig::connected();
     let said = rig.hear(MGMT_B, lsu(A, D, 40));
-    assert_eq!(said.sent, []);
+    let gone = |seqno| [(MGMT_B, lsu(A, D, seqno)), (MGMT_C, lsu(A, D, seqno))];
+    assert_eq!(said.sent, gone(UPPER + 1));
     assert_eq!(said.warnings, [(MGMT_B, Warning::OwnLink(lsu(A, D, 40)))]);
     assert!(!rig.links().contains(&lsu(A, D, 40)));
-    assert_eq!(rig.hear(MGMT_B, lsu(A, D, 41)), Said::default());
-    // But the number is known if the link comes back.
+    // Whoever insists, perhaps a member with the same address, is not answered at any speed.
+    assert_eq!(rig.hear(MGMT_B, lsu(A, D, UPPER + 8)), Said::default());
+    let said = rig.wait(Duration::from_secs(15));
+    assert!(
+        !said
+            .sent
+            .iter()
+            .any(|(_, sent)| sent.destination == address(D))
+    );
+    assert_eq!(
+        rig.hear(MGMT_B, lsu(A, D, UPPER + 10)).sent,
+        gone(UPPER + 11)
+    );
+    // The number is known if the link comes back.
     rig.state.data_up(rig.now, 14, address(D));
-    assert!(rig.said().sent.contains(&(MGMT_C, lsu(A, D, 42))));
+    assert_eq!(rig.said().sent, gone(UPPER + 12));
+}
+
+/// What another member takes back is out of the routes, stays so when old copies come, and is passed on.
+#[test]
+fn a_link_that_its_owner_takes_back_is_gone() {
+    let mut rig = Rig::connected();
+    rig.hear(MGMT_B, lsu(B, D, 7));
+    rig.hear(MGMT_B, lsu(D, B, 7));
+    rig.wait(Duration::from_secs(5));
+    let said = rig.hear(MGMT_B, lsu(B, D, UPPER + 1));
+    assert_eq!(said.sent, [(MGMT_C, lsu(B, D, UPPER + 1))]);
+    let routes = rig.wait(FIRST_DELAY).routes.unwrap();
+    assert!(!routes.iter().any(|(to, _)| *to == D));
+    let said = rig.hear(MGMT_C, lsu(B, D, 8));
+    assert_eq!(said.sent, [(MGMT_C, lsu(B, D, UPPER + 1))]);
+    assert!(rig.state.links(rig.now).any(|link| link.gone));
+    // New neighbours hear of it.
+    rig.state.management_up(rig.now, 7);
+    assert!(rig.said().sent.contains(&(7, lsu(B, D, UPPER + 1))));
+    // There again.
+    rig.hear(MGMT_B, lsu(B, D, UPPER + 2));
+    let routes = rig.wait(Duration::from_secs(1)).routes.unwrap();
+    assert!(routes.iter().any(|(to, _)| *to == D));
+}
+
+/// Invented own links neither fill the memory nor keep real ones from being taken back.
+#[test]
+fn invented_own_links_are_bounded() {
+    let mut rig = Rig::connected();
+    let mut sent = 0;
+    for node in 0..2 * GONE_MAX as u64 {
+        sent += rig.hear(MGMT_B, lsu(A, 0x1_0000 + node, 3)).sent.len();
+    }
+    assert_eq!(sent, 2 * GONE_MAX);
+    rig.state.data_down(rig.now, DATA_B);
+    assert_eq!(rig.said().sent[0], (MGMT_B, lsu(A, B, UPPER + 1)));
+    assert_eq!(rig.state.gone.len(), GONE_MAX);
+    rig.wait(Duration::from_secs(150));
+    assert_eq!(rig.state.gone.len(), 0);
+    assert_eq!(rig.links(), [lsu(A, C, 11)]);
 }
 
 /// Trap 16: a node that was started again finds its old numbers with others.
@@ -242,27 +306,37 @@ fn an_old_number_is_exceeded_at_once() {
     assert_eq!(rig.hear(MGMT_B, lsu(A, B, 500)), Said::default());
     // Somebody who goes on like that is not followed at any speed.
     let mut sent = 0;
-    for seqno in 0..100 {
-        sent += rig.hear(MGMT_C, lsu(A, B, 1000 + 2 * seqno)).sent.len();
+    for seqno in (1000..1200).step_by(2) {
+        sent += rig.hear(MGMT_C, lsu(A, B, seqno)).sent.len();
     }
     assert!(sent <= 2 * usize::from(UPDATES_BURST), "{sent} updates");
+    // But answered in the end.
+    let all = [(MGMT_B, lsu(A, B, 1200)), (MGMT_C, lsu(A, B, 1200))];
+    assert_eq!(rig.wait(REPEAT).sent, all);
 }
 
 #[test]
-fn absurd_numbers_of_own_links_are_told_once() {
+fn absurd_numbers_are_told_once() {
     let mut rig = Rig::connected();
     let said = rig.hear(MGMT_C, lsu(A, B, u64::MAX));
     assert_eq!(said.sent, []);
-    let warning = Warning::OwnNumber(lsu(A, B, u64::MAX));
+    let warning = Warning::Absurd(lsu(A, B, u64::MAX));
     assert_eq!(said.warnings, [(MGMT_C, warning)]);
-    assert_eq!(rig.hear(MGMT_C, lsu(A, B, u64::MAX - 1)), Said::default());
+    for absurd in [
+        lsu(A, B, u64::MAX - 1),
+        lsu(A, D, u64::MAX),
+        lsu(B, D, u64::MAX),
+    ] {
+        assert_eq!(rig.hear(MGMT_C, absurd), Said::default());
+    }
     // The link is kept, its number grows as before.
     let said = rig.wait(Duration::from_secs(15));
     assert!(said.sent.contains(&(MGMT_B, lsu(A, B, 2))), "{said:?}");
     // The highest that is believed leaves room for all refreshes to come.
-    let highest = SEQNO_BELIEVED;
+    let highest = number::BELIEVED_MAX - 1;
     let said = rig.hear(MGMT_C, lsu(A, B, highest));
-    assert!(said.sent.contains(&(MGMT_B, lsu(A, B, highest + 1))));
+    let next = number::there_after(highest);
+    assert!(said.sent.contains(&(MGMT_B, lsu(A, B, next))));
 }
 
 #[test]
