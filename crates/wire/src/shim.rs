@@ -401,7 +401,7 @@ impl<'a> Message<'a> {
             }
             Self::FlowReply { piggyback, .. } => out.extend_from_slice(piggyback),
             Self::NameQuery { hash, .. } | Self::NameReply { hash, .. } => {
-                out.extend_from_slice(hash)
+                out.extend_from_slice(hash);
             }
         }
         Ok(())
