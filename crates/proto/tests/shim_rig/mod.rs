@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+pub(crate) mod messages;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
