@@ -11,8 +11,9 @@ use o7s::{
     control::{
         BindProcess, Body, BootstrapIpcp, CongestionPolicy, ConnectIpcp, CreateIpcp, DhtConfig,
         DirConfig, DtConfig, Empty, EnrollIpcp, EthConfig, Failure, IpcpConfig, IpcpInfo, IpcpList,
-        IpcpType, LayerInfo, LinkStateConfig, LinkStatePolicy, NameInfo, NameList, Pid, RegName,
-        RoutingConfig, Udp4Config, Udp6Config, UnicastConfig,
+        IpcpStatus, IpcpType, LayerInfo, LinkStateConfig, LinkStatePolicy, NameInfo, NameList, Pid,
+        RegName, RoutingConfig, StatusSection, Udp4Config, Udp4Host, Udp6Config, Udp6Host,
+        UnicastConfig,
     },
 };
 
@@ -224,6 +225,55 @@ fn components_are_connected_in_their_order() {
 }
 
 #[test]
+fn a_broadcast_ipcp_is_connected_without_management() {
+    let answer = |body: &Body| match body {
+        Body::ListIpcps(_) => list(&[ipcp(9, IpcpType::Broadcast, "b", "bc")]),
+        _ => done(),
+    };
+    let asked = |line: &str| {
+        let (ran, requests) = scripted::run(line, answer);
+        ran.ok();
+        requests
+            .iter()
+            .map(|request| match request {
+                Body::ConnectIpcp(of) | Body::DisconnectIpcp(of) => of.component.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(asked("i co n b d v"), ["Data Transfer"]);
+    assert_eq!(asked("i di n b d v"), ["Data Transfer"]);
+    // Whoever asks for it gets the daemon's answer.
+    assert_eq!(asked("i co n b d v c mgmt"), ["Management"]);
+}
+
+#[test]
+fn the_state_of_an_ipcp_is_shown() {
+    let answer = |body: &Body| match body {
+        Body::ListIpcps(_) => list(&[ipcp(9, IpcpType::Unicast, "u", "lan")]),
+        Body::ShowIpcp(Pid { pid: 9 }) => {
+            let mut section = StatusSection::new("neighbours", &["address", "cost"]);
+            section.push([&"0a000001", &12]);
+            Body::IpcpStatus(IpcpStatus {
+                sections: vec![section],
+            })
+        }
+        other => panic!("{other:?}"),
+    };
+    let (ran, _) = scripted::run("i s n u", answer);
+    assert_eq!(
+        ran.ok(),
+        "neighbours:\n  address   cost\n  0a000001    12\n"
+    );
+    let (ran, _) = scripted::run("ipcp show name u --json", answer);
+    let value: serde_json::Value = serde_json::from_str(&ran.ok()).unwrap();
+    assert_eq!(
+        value,
+        serde_json::json!({"neighbours": [{"address": "0a000001", "cost": 12}]})
+    );
+}
+
+#[test]
 fn registration_stops_at_the_first_failure() {
     let answer = |body: &Body| match body {
         Body::ListIpcps(_) => list(&[
@@ -380,6 +430,28 @@ fn every_option_of_a_layer_is_sent() {
     let dns = Ipv4Addr::new(9, 9, 9, 9);
     let expected = Udp4Config::new(Ipv4Addr::new(10, 0, 0, 1), Some(dns), 7);
     assert_eq!((udp.udp4, udp.layer.dir_hash), (Some(expected), 5));
+    let udp = layer_of(
+        "type udp4 ip 10.0.0.1 host oping=10.0.0.2 host a=b=10.0.0.3:4000",
+        "ho oping=10.0.0.2 ho a=b=10.0.0.3:4000 i 10.0.0.1 t ud",
+    );
+    assert_eq!(
+        udp.udp4.unwrap().hosts,
+        [
+            Udp4Host::new("oping", Ipv4Addr::new(10, 0, 0, 2), None),
+            Udp4Host::new("a=b", Ipv4Addr::new(10, 0, 0, 3), Some(4000)),
+        ]
+    );
+    let udp = layer_of(
+        "type udp6 ip ::1 host oping=2001:db8::7 host b=[::2]:9",
+        "ho oping=2001:db8::7 ho b=[::2]:9 i ::1 t udp6",
+    );
+    assert_eq!(
+        udp.udp6.unwrap().hosts,
+        [
+            Udp6Host::new("oping", "2001:db8::7".parse().unwrap(), None),
+            Udp6Host::new("b", "::2".parse().unwrap(), Some(9)),
+        ]
+    );
     let udp = layer_of("type udp6 ip 2001:db8::1", "i 2001:db8::1 t udp6");
     let ip = "2001:db8::1".parse().unwrap();
     assert_eq!(udp.udp6, Some(Udp6Config::new(ip, None, 3435)));

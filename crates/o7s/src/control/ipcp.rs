@@ -1,6 +1,8 @@
 //! The messages between the daemon and its IPCPs, and the configuration of a layer.
 
-use super::{EthConfig, Failure, FlowInfo, IpcpType, Qos, Udp4Config, Udp6Config, UnicastConfig};
+use super::{
+    EthConfig, Failure, FlowInfo, Impairment, IpcpType, Qos, Udp4Config, Udp6Config, UnicastConfig,
+};
 
 /// Configuration of a layer. Options of a type take tags from 10 (local) and from 30 (all others).
 /// Of the types' parts that of `ipcp_type` is looked at; local and broadcast have none.
@@ -27,38 +29,6 @@ pub struct IpcpConfig {
     /// For type udp6.
     #[prost(message, optional, tag = "33")]
     pub udp6: Option<Udp6Config>,
-}
-
-/// What a layer of type local does to the packets of each direction of its flows, to test what
-/// stands such a network. The default does nothing to them.
-///
-/// Probabilities are in millionths (0 to 1,000,000).
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct Impairment {
-    /// Probability that a packet is lost.
-    #[prost(uint32, tag = "1")]
-    pub loss: u32,
-    /// Time that a packet takes, µs.
-    #[prost(uint32, tag = "2")]
-    pub delay_us: u32,
-    /// The delay varies evenly by up to this much either way, µs. Packets keep their order.
-    #[prost(uint32, tag = "3")]
-    pub jitter_us: u32,
-    /// Probability that the next packet overtakes a packet.
-    #[prost(uint32, tag = "4")]
-    pub reorder: u32,
-    /// Probability that a packet arrives twice.
-    #[prost(uint32, tag = "5")]
-    pub duplicate: u32,
-    /// Probability that one bit of a packet is flipped.
-    #[prost(uint32, tag = "6")]
-    pub corrupt: u32,
-    /// Longest packet, bytes; longer ones are dropped. 0 = what a segment can hold.
-    #[prost(uint32, tag = "7")]
-    pub mtu: u32,
-    /// Chooses the sequence of decisions.
-    #[prost(uint64, tag = "8")]
-    pub seed: u64,
 }
 
 /// What an IPCP says when it is a member of a layer.

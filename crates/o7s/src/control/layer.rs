@@ -3,9 +3,9 @@
 //! The defaults are those of the specification: `UnicastConfig::default()` is a complete
 //! configuration. Numbers are as they were sent; [`IpcpConfig::check`] looks at them once.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-use super::{IpcpConfig, IpcpType, LayerInfo};
+use super::{Impairment, IpcpConfig, IpcpType, LayerInfo};
 use crate::{DirHash, Error, ErrorKind, Name, Result};
 
 /// Number of MD5 in layer configurations: the directory hash of UDP layers, which have no choice.
@@ -246,6 +246,23 @@ impl Udp4Host {
         }
     }
 
+    /// A name at an address as people write it: `192.0.2.7` or `192.0.2.7:4000`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for any other text.
+    pub fn parse(name: &str, address: &str) -> Result<Self> {
+        if let Ok(ip) = address.parse() {
+            return Ok(Self::new(name, ip, None));
+        }
+        let address: SocketAddrV4 = address.parse().map_err(|_| {
+            invalid(format!(
+                "the host {name:?} has the address {address:?}; write an IPv4 address like \
+                 192.0.2.7, or 192.0.2.7:4000 with its port"
+            ))
+        })?;
+        Ok(Self::new(name, *address.ip(), Some(address.port())))
+    }
+
     /// The address.
     #[must_use]
     pub fn ip(&self) -> Ipv4Addr {
@@ -262,6 +279,23 @@ impl Udp6Host {
             ip_addr: ip.octets().to_vec(),
             port: port.map_or(0, Into::into),
         }
+    }
+
+    /// A name at an address as people write it: `2001:db8::7` or `[2001:db8::7]:4000`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for any other text.
+    pub fn parse(name: &str, address: &str) -> Result<Self> {
+        if let Ok(ip) = address.parse() {
+            return Ok(Self::new(name, ip, None));
+        }
+        let address: SocketAddrV6 = address.parse().map_err(|_| {
+            invalid(format!(
+                "the host {name:?} has the address {address:?}; write an IPv6 address like \
+                 2001:db8::7, or [2001:db8::7]:4000 with its port"
+            ))
+        })?;
+        Ok(Self::new(name, *address.ip(), Some(address.port())))
     }
 
     /// The address.
@@ -413,7 +447,7 @@ impl IpcpConfig {
             )));
         }
         match ipcp_type {
-            IpcpType::Local => Ok(()),
+            IpcpType::Local => self.local.as_ref().map_or(Ok(()), Impairment::check),
             IpcpType::Broadcast if self.layer.dir_hash != DirHash::Sha3_256 as u32 => {
                 Err(invalid("a broadcast layer uses the hash SHA3_256".into()))
             }
@@ -513,7 +547,7 @@ fn check_host(name: &str, unspecified: bool, ip: &dyn std::fmt::Display, port: u
     within("port of a host", port, 0, u16::MAX.into())
 }
 
-fn within(field: &str, value: u32, from: u32, to: u32) -> Result<()> {
+pub(super) fn within(field: &str, value: u32, from: u32, to: u32) -> Result<()> {
     if (from..=to).contains(&value) {
         return Ok(());
     }
@@ -533,7 +567,7 @@ fn policy<P: TryFrom<i32>>(what: &str, number: i32) -> Result<()> {
     }
 }
 
-fn invalid(message: String) -> Error {
+pub(super) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
 
@@ -590,6 +624,75 @@ mod tests {
         assert_eq!(udp.ip(), Ipv4Addr::LOCALHOST);
         assert_eq!(udp.dns(), Some(Ipv4Addr::new(9, 9, 9, 9)));
         assert_eq!(back.udp6.unwrap().dns(), Ok(None));
+    }
+
+    #[test]
+    fn hosts_are_addresses_with_or_without_a_port() {
+        let host = Udp4Host::parse("oping", "192.0.2.7:4000").unwrap();
+        assert_eq!(
+            host,
+            Udp4Host::new("oping", Ipv4Addr::new(192, 0, 2, 7), Some(4000))
+        );
+        assert_eq!(Udp4Host::parse("oping", "127.0.0.1").unwrap().port, 0);
+        let host = Udp6Host::parse("oping", "[::1]:4000").unwrap();
+        assert_eq!(
+            host,
+            Udp6Host::new("oping", Ipv6Addr::LOCALHOST, Some(4000))
+        );
+        assert_eq!(
+            Udp6Host::parse("oping", "::1").unwrap().ip(),
+            Ok(Ipv6Addr::LOCALHOST)
+        );
+        for text in [
+            "",
+            "::1",
+            "192.0.2",
+            "192.0.2.7:",
+            "192.0.2.7:70000",
+            "host",
+        ] {
+            assert!(Udp4Host::parse("n", text).is_err(), "{text}");
+        }
+        assert!(Udp6Host::parse("n", "::1:4000:").is_err());
+
+        let mut config = IpcpConfig::new(IpcpType::Udp4, "net");
+        let udp = config.udp4.as_mut().unwrap();
+        udp.ip_addr = 1;
+        udp.hosts = vec![host4("a"); UDP_HOSTS_MAX];
+        config.check().unwrap();
+        let refused = |hosts: Vec<Udp4Host>| {
+            let mut config = config.clone();
+            config.udp4.as_mut().unwrap().hosts = hosts;
+            config.check().unwrap_err().message().to_owned()
+        };
+        let many = refused(vec![host4("a"); UDP_HOSTS_MAX + 1]);
+        assert!(
+            many.starts_with("the configuration has 257 hosts"),
+            "{many}"
+        );
+        let nowhere = refused(vec![Udp4Host::new("a", Ipv4Addr::UNSPECIFIED, None)]);
+        assert!(nowhere.starts_with("the host a cannot"), "{nowhere}");
+        assert!(!refused(vec![host4("")]).is_empty());
+    }
+
+    fn host4(name: &str) -> Udp4Host {
+        Udp4Host::new(name, Ipv4Addr::LOCALHOST, None)
+    }
+
+    #[test]
+    fn a_hash_that_a_type_cannot_have_is_forced_or_refused() {
+        let mut config = IpcpConfig::new(IpcpType::Unicast, "lan");
+        config.layer.dir_hash = DIR_HASH_MD5;
+        let error = config.check().unwrap_err();
+        assert!(error.message().contains("one of SHA3"), "{error}");
+        config.force_hash();
+        assert_eq!(config.layer.dir_hash, DIR_HASH_MD5);
+        for (kind, hash) in [(IpcpType::Udp6, DIR_HASH_MD5), (IpcpType::Broadcast, 1)] {
+            let mut config = IpcpConfig::new(kind, "x");
+            config.layer.dir_hash = 0;
+            config.force_hash();
+            assert_eq!(config.layer.dir_hash, hash);
+        }
     }
 
     /// Sets one field to one value, and says what the refusal must begin with.

@@ -14,6 +14,7 @@
 
 mod connection;
 mod frame;
+mod impairment;
 mod ipcp;
 mod layer;
 mod message;
@@ -21,6 +22,7 @@ mod message;
 pub use connection::{Connection, Progress};
 pub(crate) use connection::{remaining, unexpected};
 pub use frame::{Decoder, FrameError, MAX_FDS, REPLY_MAX, REQUEST_MAX, encode, receive, send};
+pub use impairment::*;
 pub use ipcp::*;
 pub use layer::*;
 pub use message::*;

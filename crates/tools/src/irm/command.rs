@@ -7,8 +7,8 @@ use o7s::{
     control::Impairment,
     irm::{
         Balance, CongestionPolicy, DT_COMP, DhtConfig, DirConfig, DtConfig, EthConfig, IpcpConfig,
-        IpcpType, LinkStateConfig, LinkStatePolicy, MGMT_COMP, RoutingConfig, Udp4Config,
-        Udp6Config, UnicastConfig,
+        IpcpType, LinkStateConfig, LinkStatePolicy, MGMT_COMP, RoutingConfig, Udp4Config, Udp4Host,
+        Udp6Config, Udp6Host, UnicastConfig,
     },
 };
 
@@ -74,6 +74,8 @@ pub enum Command {
         name: Option<String>,
         layer: Option<String>,
     },
+    /// Show an IPCP's state.
+    ShowIpcp { name: String },
     /// Bind a program.
     BindProgram {
         program: String,
@@ -258,6 +260,8 @@ pub struct LayerOptions {
     pub congestion: Option<&'static str>,
     /// Local: what the layer does to packets, if they pass through its IPCP.
     pub impairment: Option<Impairment>,
+    /// UDP: names with their addresses, as given.
+    pub hosts: Vec<(String, String)>,
     /// The type-dependent options that were given, as their keywords.
     pub given: Vec<&'static str>,
 }
@@ -333,6 +337,15 @@ impl Bootstrap {
             (_, ip, Some(dns)) if ip.is_ipv4() == v4 => return wrong("DNS ", dns),
             (_, ip, _) => return wrong("", ip),
         }
+        let text = |error: o7s::Error| format!("Invalid host: {}.", error.message());
+        let hosts = options.hosts.iter();
+        if let Some(udp) = &mut config.udp4 {
+            let hosts = hosts.map(|(name, address)| Udp4Host::parse(name, address));
+            udp.hosts = hosts.collect::<Result<_, _>>().map_err(text)?;
+        } else if let Some(udp) = &mut config.udp6 {
+            let hosts = hosts.map(|(name, address)| Udp6Host::parse(name, address));
+            udp.hosts = hosts.collect::<Result<_, _>>().map_err(text)?;
+        }
         Ok(())
     }
 
@@ -396,7 +409,7 @@ fn has_option(ipcp_type: IpcpType, word: &str) -> bool {
     let udp = matches!(ipcp_type, IpcpType::Udp4 | IpcpType::Udp6);
     match word {
         "hash" => !udp,
-        "ip" | "dns" | "port" => udp,
+        "ip" | "dns" | "port" | "host" => udp,
         "device" => matches!(ipcp_type, IpcpType::EthDix | IpcpType::EthLlc),
         "ethertype" => ipcp_type == IpcpType::EthDix,
         word if IMPAIRMENTS.contains(&word) => ipcp_type == IpcpType::Local,

@@ -186,7 +186,7 @@ fn after(operation: &Operation, words: &[&str], offers: &mut impl Offers) -> Vec
         .iter()
         .filter(|option| option.repeat || !used.contains(&option.word));
     let mut found = owned(free.map(|option| option.word));
-    if matches!(operation.op, Op::IpcpList | Op::NameList) {
+    if matches!(operation.op, Op::IpcpList | Op::IpcpShow | Op::NameList) {
         found.push("--json".to_owned());
     }
     if operation.rest {

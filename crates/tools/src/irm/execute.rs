@@ -11,7 +11,7 @@ use super::{
     command::{Bootstrap, Command, Component, Enroll, Paths, Selection},
     grammar::{is_pattern, selects},
     keyword::suggestion,
-    list, parse, program,
+    list, parse, program, show,
 };
 use crate::output::complain;
 
@@ -70,8 +70,9 @@ impl Executor {
                 components,
                 qos,
             } => {
-                let pid = self.ipcp(&name)?.pid;
-                for component in components {
+                let ipcp = self.ipcp(&name)?;
+                let pid = ipcp.pid;
+                for component in had(&ipcp, components) {
                     let qos = match component {
                         Component::Mgmt => o7s::QosSpec::RAW,
                         Component::Dt => qos,
@@ -88,8 +89,9 @@ impl Executor {
                 dst,
                 components,
             } => {
-                let pid = self.ipcp(&name)?.pid;
-                for component in components {
+                let ipcp = self.ipcp(&name)?;
+                let pid = ipcp.pid;
+                for component in had(&ipcp, components) {
                     irm.disconnect_ipcp(pid, &dst, component.name())
                         .map_err(|error| {
                             let what = component.name();
@@ -117,6 +119,14 @@ impl Executor {
                     list::ipcps_json(&ipcps)
                 } else {
                     list::ipcps(&ipcps, any)
+                });
+            }
+            Command::ShowIpcp { name } => {
+                let status = irm.show_ipcp(self.ipcp(&name)?.pid)?;
+                return Ok(if json {
+                    show::json(&status)
+                } else {
+                    show::tables(&status)
                 });
             }
             Command::BindProgram {
@@ -437,6 +447,14 @@ fn no_ipcp(name: &str, ipcps: &[IpcpInfo]) -> Failure {
         "There is no IPCP named \"{name}\", try \"irm ipcp list\".{}",
         suggestion(name, names)
     ))
+}
+
+/// Of several components those that the IPCP has: a broadcast IPCP has no management.
+fn had(ipcp: &IpcpInfo, mut components: Vec<Component>) -> Vec<Component> {
+    if components.len() > 1 && ipcp.ipcp_type == IpcpType::Broadcast as i32 {
+        components.retain(|component| *component == Component::Dt);
+    }
+    components
 }
 
 /// An IPCP as messages name it: by its layer, else by its own name.

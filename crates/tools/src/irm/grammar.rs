@@ -59,6 +59,7 @@ pub enum Op {
     IpcpConnect,
     IpcpDisconnect,
     IpcpList,
+    IpcpShow,
     BindProgram,
     BindProcess,
     BindIpcp,
@@ -261,6 +262,11 @@ const BOOTSTRAP: &[Opt] = &[
         "local: longest packet, 1 to 1048560; longer ones are dropped",
     ),
     opt("seed", NUMBER, "local: chooses the packets that are hit"),
+    many(
+        "host",
+        value("NAME=ADDRESS", Source::Free),
+        "udp: who serves a name, perhaps with :PORT",
+    ),
 ];
 
 const COMPONENT: Opt = opt(
@@ -324,6 +330,9 @@ pub const GROUPS: &[Group] = &[
                     "irm ipcp bootstrap type local name local layer local",
                     "irm i b t local n local l local",
                     "irm i b t local n bad l bad loss 1 delay 20 mtu 1400",
+                    "irm ipcp bootstrap type eth-dix name e1 layer eth dev eth0",
+                    "irm i b t udp4 n u1 l net ip 192.0.2.1 host oping=192.0.2.7",
+                    "irm i b t unicast n n1 l lan autobind",
                 ],
                 ..operation(Op::IpcpBootstrap, "bootstrap")
             },
@@ -385,6 +394,15 @@ pub const GROUPS: &[Group] = &[
                 help: "list the IPCPs",
                 examples: &["irm ipcp list", "irm ipcp list layer 'lan*' --json"],
                 ..operation(Op::IpcpList, "list")
+            },
+            // Added to those of 0.23, hence behind them: abbreviations keep their meaning.
+            Operation {
+                options: &[opt("name", IPCP, "name of the IPCP")],
+                synopsis: "name IPCP [--json]",
+                help: "show the state of an IPCP: its flows, directory, neighbours, routes\n\
+                       Which tables there are depends on the type.",
+                examples: &["irm ipcp show name n1", "irm ipcp show name n1 --json"],
+                ..operation(Op::IpcpShow, "show")
             },
         ],
     },

@@ -6,7 +6,11 @@ use std::{
     str::FromStr,
 };
 
-use o7s::{DirHash, control::Impairment, irm::IpcpType};
+use o7s::{
+    DirHash,
+    control::{DEVICE_MAX, Impairment, LOCAL_MTU_MAX},
+    irm::IpcpType,
+};
 
 use super::{
     command::{Bootstrap, IMPAIRMENTS, LayerOptions},
@@ -14,16 +18,6 @@ use super::{
     keyword::find,
     parse::{Fields, ParseError, unknown_type},
 };
-
-/// Longest name of a network device in bytes.
-const DEVICE_MAX: usize = 255;
-
-/// Longest packet of a local layer.
-const MTU_MAX: u32 = 1_048_560;
-/// Longest delay, µs.
-const DELAY_MAX_US: u32 = 60_000_000;
-/// One in probabilities.
-const MILLION: u32 = 1_000_000;
 
 /// A range of numbers of an option.
 type Range<T> = std::ops::RangeInclusive<T>;
@@ -76,6 +70,7 @@ pub(super) fn bootstrap(fields: &Fields) -> Result<Bootstrap, ParseError> {
             &[("none", "none"), ("mb-ecn", "mb-ecn"), ("mb_ecn", "mb-ecn")],
         )?,
         impairment: impairment(fields)?,
+        hosts: hosts(fields)?,
         given: fields
             .given()
             .filter(|word| !matches!(*word, "type" | "layer" | "name" | "autobind"))
@@ -159,7 +154,7 @@ fn impairment(fields: &Fields) -> Result<Option<Impairment>, ParseError> {
         reorder: share(fields, "reorder")?,
         duplicate: share(fields, "duplicate")?,
         corrupt: share(fields, "corrupt")?,
-        mtu: number(fields, "mtu", 1..=MTU_MAX)?.unwrap_or(0),
+        mtu: number(fields, "mtu", 1..=LOCAL_MTU_MAX)?.unwrap_or(0),
         seed: number(fields, "seed", 0..=u64::MAX)?.unwrap_or(0),
     }))
 }
@@ -169,18 +164,12 @@ fn share(fields: &Fields, option: &str) -> Result<u32, ParseError> {
     let Some(text) = fields.get(option) else {
         return Ok(0);
     };
-    let millionths = match text.strip_suffix("ppm") {
-        Some(digits) => digits.parse().ok(),
-        None => decimal(text.strip_suffix('%').unwrap_or(text), 4),
-    };
-    millionths
-        .filter(|millionths| *millionths <= MILLION)
-        .ok_or_else(|| {
-            fields.wrong(format!(
-                "Invalid value for {option}: \"{text}\".\nUse a percentage from 0 to 100, as \"0.5\" \
-                 or \"0.5%\", or millionths, as \"500ppm\"."
-            ))
-        })
+    Impairment::share(text).ok_or_else(|| {
+        fields.wrong(format!(
+            "Invalid value for {option}: \"{text}\".\nUse a percentage from 0 to 100, as \"0.5\" or \
+             \"0.5%\", or millionths, as \"500ppm\"."
+        ))
+    })
 }
 
 /// A time in ms, as µs.
@@ -188,24 +177,27 @@ fn micros(fields: &Fields, option: &str) -> Result<u32, ParseError> {
     let Some(text) = fields.get(option) else {
         return Ok(0);
     };
-    decimal(text.strip_suffix("ms").unwrap_or(text), 3)
-        .filter(|micros| *micros <= DELAY_MAX_US)
-        .ok_or_else(|| {
-            fields.wrong(format!(
-                "Invalid value for {option}: \"{text}\".\nUse milliseconds from 0 to 60000, as \"20\" \
-                 or \"0.25\"."
-            ))
-        })
+    Impairment::micros(text).ok_or_else(|| {
+        fields.wrong(format!(
+            "Invalid value for {option}: \"{text}\".\nUse milliseconds from 0 to 60000, as \"20\" or \
+             \"0.25\"."
+        ))
+    })
 }
 
-/// A decimal number with at most `places` places, without its point: exact, unlike a float.
-fn decimal(text: &str, places: usize) -> Option<u32> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || part.len() > places || !digits(whole) || !digits(part) {
-        return None;
-    }
-    format!("{whole}{part:0<places$}").parse().ok()
+/// Names with fixed addresses; the family is looked at when the type is known.
+fn hosts(fields: &Fields) -> Result<Vec<(String, String)>, ParseError> {
+    let pair = |text: &str| {
+        // A name may contain the sign, an address does not.
+        let (name, address) = text.rsplit_once('=').ok_or_else(|| {
+            fields.wrong(format!(
+                "Invalid value for host: \"{text}\".\nUse NAME=ADDRESS or NAME=ADDRESS:PORT, as \
+                 \"oping=192.0.2.7\"."
+            ))
+        })?;
+        Ok((name.to_owned(), address.to_owned()))
+    };
+    fields.all("host").map(pair).collect()
 }
 
 /// An address; of the family of the type, if that is known.

@@ -2,7 +2,7 @@
 
 use o7s::{
     DirHash,
-    irm::{Balance, DIR_HASH_MD5, IpcpInfo, IpcpState, IpcpType, NameInfo, SecurityPaths, Status},
+    irm::{Balance, IpcpInfo, IpcpState, IpcpType, NameInfo, SecurityPaths, Status},
 };
 use serde::Serialize;
 
@@ -96,23 +96,11 @@ fn policy_word(number: i32) -> &'static str {
 }
 
 fn state_word(number: i32) -> &'static str {
-    match IpcpState::try_from(number) {
-        Ok(IpcpState::Null) | Err(_) => "unknown",
-        Ok(IpcpState::Init) => "init",
-        Ok(IpcpState::Boot) => "boot",
-        Ok(IpcpState::Bootstrapped) => "bootstrapped",
-        Ok(IpcpState::Enrolled) => "enrolled",
-        Ok(IpcpState::Operational) => "operational",
-        Ok(IpcpState::Shutdown) => "shutdown",
-    }
+    IpcpState::try_from(number).map_or("unknown", IpcpState::as_str)
 }
 
 fn hash_word(number: u32) -> String {
-    match DirHash::from_number(number) {
-        Some(hash) => hash.to_string(),
-        None if number == DIR_HASH_MD5 => "MD5".to_owned(),
-        None => "UNKNOWN".to_owned(),
-    }
+    DirHash::from_number(number).map_or_else(|| "UNKNOWN".to_owned(), |hash| hash.to_string())
 }
 
 #[derive(Serialize)]
@@ -216,7 +204,7 @@ fn paths(paths: Option<&SecurityPaths>) -> Option<JsonPaths<'_>> {
     })
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     // Strings and numbers only: it cannot fail.
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
@@ -315,7 +303,7 @@ mod tests {
                 "processes": [5], "client": null,
                 "server": {"encryption": null, "certificate": null, "key": "/k"}}])
         );
-        assert_eq!(hash_word(DIR_HASH_MD5), "MD5");
+        assert_eq!(hash_word(o7s::irm::DIR_HASH_MD5), "MD5");
     }
 
     #[test]

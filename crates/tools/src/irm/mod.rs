@@ -13,6 +13,7 @@ mod list;
 pub mod parse;
 pub mod pattern;
 mod program;
+mod show;
 
 use crate::output;
 use command::{Command, Topic};

@@ -86,12 +86,15 @@ pub fn parse(words: &[String]) -> Result<Invocation, ParseError> {
     let command = command(&left, &mut warnings)?;
     let lists = matches!(
         command,
-        Command::ListIpcps { .. } | Command::ListNames { .. } | Command::Status
+        Command::ListIpcps { .. }
+            | Command::ShowIpcp { .. }
+            | Command::ListNames { .. }
+            | Command::Status
     );
     if json && !lists {
         return Err(ParseError::unknown(
-            "--json is for \"irm ipcp list\", \"irm name list\" and \"irm status\"; other commands \
-             print nothing."
+            "--json is for \"irm ipcp list\", \"irm ipcp show\", \"irm name list\" and \"irm status\"; \
+             other commands print nothing."
                 .to_owned(),
         ));
     }
@@ -293,7 +296,7 @@ impl<'a> Fields<'a> {
     }
 
     /// All values given for an option.
-    fn all(&self, option: &str) -> impl DoubleEndedIterator<Item = &'a str> {
+    pub(super) fn all(&self, option: &str) -> impl DoubleEndedIterator<Item = &'a str> {
         self.values
             .iter()
             .filter(move |(word, _)| *word == option)
@@ -440,6 +443,9 @@ fn operate(
                 .transpose()?,
             name: fields.get("name").map(owned),
             layer: fields.get("layer").map(owned),
+        },
+        Op::IpcpShow => Command::ShowIpcp {
+            name: fields.need("name").map(owned)?,
         },
         Op::BindProgram => {
             let auto = fields.has("auto");

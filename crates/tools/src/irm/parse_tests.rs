@@ -57,6 +57,7 @@ fn the_documented_equivalences() {
         ("i e n x l lan", "ipcp enroll name x layer lan"),
         ("i enrol n x l lan", "ipcp enroll name x layer lan"),
         ("i l t local", "ipcp list type local"),
+        ("i s n x", "ipcp show name x"),
         ("b pro ./x n o", "bind program ./x name o"),
         ("b proc 1 n o", "bind process 1 name o"),
         ("b i x n o", "bind ipcp x name o"),

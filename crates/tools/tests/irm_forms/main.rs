@@ -141,6 +141,7 @@ const REQUESTS: &[&str] = &[
     "ipcp connect name u dst d",
     "ipcp disconnect name u dst d",
     "ipcp list",
+    "ipcp show name u",
     "bind program {prog} name n",
     "bind process {self} name n",
     "bind ipcp a name n",

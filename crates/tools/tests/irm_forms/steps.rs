@@ -170,17 +170,25 @@ pub const STEPS: &[(&str, &str, Leaves)] = &[
              Can not bind this IPCP type,autobind disabled.\n",
         ),
     ),
-    // Types to come.
     (
-        "ipcp create type unicast name u",
-        "i c t unicast n u",
-        Complaint("IPCP type unicast is not supported"),
+        "ipcp bootstrap type udp4 name u layer net ip 127.0.0.1 host oping",
+        "i b t udp4 n u l net i 127.0.0.1 ho oping",
+        Complaint("Invalid value for host: \"oping\"."),
     ),
     (
-        "ipcp enroll name u layer lan autobind",
-        "i e n u l lan a",
-        Complaint("IPCP type unicast is not supported"),
+        "ipcp bootstrap type udp4 name u layer net ip 127.0.0.1 host oping=::1",
+        "i b t udp4 n u l net i 127.0.0.1 ho oping=::1",
+        Complaint(
+            "Invalid host: the host \"oping\" has the address \"::1\"; write an IPv4 address",
+        ),
     ),
+    // Added to those of 0.23.
+    (
+        "ipcp show name none",
+        "i s n none",
+        Complaint("There is no IPCP named \"none\""),
+    ),
+    ("ipcp show", "i s", Complaint("Missing option \"name\".")),
     // §7.3 enroll, connect, disconnect.
     (
         "ipcp enroll name u",
