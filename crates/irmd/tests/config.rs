@@ -116,7 +116,7 @@ fn all_is_set_up_when_the_daemon_is_ready() {
 #[test]
 fn a_failed_entry_is_told_and_the_others_are_carried_out() {
     let file = File::new(
-        "[unicast.n1]\nenrol = \"lan\"\n\
+        "[name.n1]\nprog = [\"/x/o\", \"/y/o\"]\n\
          [name.a]\nprog = [\"/x/same\", \"/y/same\", \"last\"]\n\
          [local.l]\nbootstrap = \"home\"\nreg = [\"a\"]\n",
     );
@@ -131,8 +131,7 @@ fn a_failed_entry_is_told_and_the_others_are_carried_out() {
     let (log, path) = (file.log(), file.path());
     for expected in [
         format!(
-            "{}:1: cannot create the IPCP \"n1\" of type unicast: IPCP type unicast is not \
-             supported",
+            "{}:2: cannot bind the program /y/o to \"n1\": program o is bound",
             path.display()
         ),
         format!(
@@ -151,7 +150,8 @@ fn a_failed_entry_is_told_and_the_others_are_carried_out() {
 
 #[test]
 fn a_strict_daemon_ends_with_a_failed_entry() {
-    let file = File::new("[unicast.n1]\n[local.l]\nbootstrap = \"home\"\n");
+    let file =
+        File::new("[name.n1]\nprog = [\"/x/o\", \"/y/o\"]\n[local.l]\nbootstrap = \"home\"\n");
     let error = file.start(&["--strict-config"]).unwrap_err().to_string();
     assert!(error.contains("exit status: 1"), "{error}");
     let log = file.log();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use o7s::{
     Error, ErrorKind, QosSpec, Result,
-    irm::{Balance, DT_COMP, Irm, MGMT_COMP, NameInfo},
+    irm::{Balance, DT_COMP, IpcpType, Irm, MGMT_COMP, NameInfo},
 };
 
 use super::{At, Config, IpcpEntry, Item, Join, NameEntry};
@@ -190,7 +190,12 @@ impl Run<'_> {
             )?;
         }
         for At { line, value } in &entry.conn {
-            for component in [MGMT_COMP, DT_COMP] {
+            let components: &[&str] = match entry.ipcp_type {
+                // It has no management.
+                IpcpType::Broadcast => &[DT_COMP],
+                _ => &[MGMT_COMP, DT_COMP],
+            };
+            for component in components {
                 let outcome = self.irm.connect_ipcp(pid, value, component, QosSpec::RAW);
                 let what = format!("connect {component} of the IPCP {name:?} to {value:?}");
                 if !self.done(*line, &what, outcome)? {

@@ -8,8 +8,8 @@ use std::{
 use o7s::{
     DirHash,
     irm::{
-        CongestionPolicy, ETHERTYPE, EthConfig, IpcpConfig, IpcpType, LinkStatePolicy, UDP_PORT,
-        Udp4Config, Udp6Config, UnicastConfig,
+        CongestionPolicy, ETHERTYPE, EthConfig, Impairment, IpcpConfig, IpcpType, LinkStatePolicy,
+        UDP_HOSTS_MAX, UDP_PORT, Udp4Config, Udp4Host, Udp6Config, Udp6Host, UnicastConfig,
     },
 };
 
@@ -49,6 +49,27 @@ pub(super) const KEYS: &[&str] = &[
     "addr-auth",
     "addr_auth",
     "congestion",
+    "hosts",
+    "loss",
+    "delay",
+    "jitter",
+    "reorder",
+    "duplicate",
+    "corrupt",
+    "mtu",
+    "seed",
+];
+
+/// Keys that let the flows of a local layer pass through its IPCP.
+const IMPAIRMENTS: [&str; 8] = [
+    "loss",
+    "delay",
+    "jitter",
+    "reorder",
+    "duplicate",
+    "corrupt",
+    "mtu",
+    "seed",
 ];
 
 /// Reads an entry.
@@ -183,7 +204,10 @@ fn layer_config(
         }
     };
     match ipcp_type {
-        IpcpType::Local => hash(reader, table, &mut config),
+        IpcpType::Local => {
+            hash(reader, table, &mut config);
+            config.local = impairment(reader, table);
+        }
         IpcpType::Broadcast => {}
         IpcpType::Unicast => config.unicast = Some(unicast(reader, table)),
         IpcpType::EthLlc | IpcpType::EthDix => {
@@ -209,11 +233,9 @@ fn layer_config(
             if ip.is_none() {
                 missing(reader, "ip", "this machine's IPv4 address");
             }
-            config.udp4 = Some(Udp4Config::new(
-                ip.unwrap_or(Ipv4Addr::LOCALHOST),
-                dns,
-                port,
-            ));
+            let mut udp = Udp4Config::new(ip.unwrap_or(Ipv4Addr::LOCALHOST), dns, port);
+            udp.hosts = hosts(reader, table, Udp4Host::parse, "192.0.2.7");
+            config.udp4 = Some(udp);
         }
         IpcpType::Udp6 => {
             let (ip, dns, port) = udp(reader, table, "IPv6", Ipv6Addr::is_unspecified, || {
@@ -222,11 +244,9 @@ fn layer_config(
             if ip.is_none() {
                 missing(reader, "ip", "this machine's IPv6 address");
             }
-            config.udp6 = Some(Udp6Config::new(
-                ip.unwrap_or(Ipv6Addr::LOCALHOST),
-                dns,
-                port,
-            ));
+            let mut udp = Udp6Config::new(ip.unwrap_or(Ipv6Addr::LOCALHOST), dns, port);
+            udp.hosts = hosts(reader, table, Udp6Host::parse, "2001:db8::7");
+            config.udp6 = Some(udp);
         }
     }
     config
@@ -246,6 +266,71 @@ fn hash(reader: &mut Reader, table: &mut Table, config: &mut IpcpConfig) {
     if let Some(hash) = hash {
         config.layer.dir_hash = hash as u32;
     }
+}
+
+/// What a local layer does to packets, if one of its keys is there.
+fn impairment(reader: &mut Reader, table: &mut Table) -> Option<Impairment> {
+    let given = IMPAIRMENTS
+        .iter()
+        .any(|word| table.get(reader, &[*word]).is_some());
+    let share = |reader: &mut Reader, table: &mut Table, word| {
+        let allowed = "allowed are 0 to 100 percent, as 0.5, or millionths, as \"500ppm\"";
+        let share = table.quantity(reader, word, Impairment::share, allowed);
+        share.unwrap_or(0)
+    };
+    let time = |reader: &mut Reader, table: &mut Table, word| {
+        let allowed = "allowed are 0 to 60000 ms, as 20 or 0.25";
+        let time = table.quantity(reader, word, Impairment::micros, allowed);
+        time.unwrap_or(0)
+    };
+    let impairment = Impairment {
+        loss: share(reader, table, "loss"),
+        delay_us: time(reader, table, "delay"),
+        jitter_us: time(reader, table, "jitter"),
+        reorder: share(reader, table, "reorder"),
+        duplicate: share(reader, table, "duplicate"),
+        corrupt: share(reader, table, "corrupt"),
+        mtu: table
+            .number(reader, &["mtu"], 1..=o7s::control::LOCAL_MTU_MAX)
+            .unwrap_or(0),
+        // An integer of TOML has 63 bits.
+        seed: table
+            .number(reader, &["seed"], 0..=i64::MAX as u64)
+            .unwrap_or(0),
+    };
+    given.then_some(impairment)
+}
+
+/// Names with fixed addresses.
+fn hosts<H>(
+    reader: &mut Reader,
+    table: &mut Table,
+    parse: fn(&str, &str) -> o7s::Result<H>,
+    example: &str,
+) -> Vec<H> {
+    let example = format!("{{ oping = {example:?} }}");
+    let pairs = table.pairs(reader, "hosts", &example);
+    if let Some((name, _)) = pairs.get(UDP_HOSTS_MAX) {
+        reader.tell(
+            Problem::error(name.span(), "there are too many hosts").help(format!(
+                "{UDP_HOSTS_MAX} are allowed; use a name server for more"
+            )),
+        );
+    }
+    pairs
+        .into_iter()
+        .take(UDP_HOSTS_MAX)
+        .filter_map(|(name, address)| {
+            reader.name(name.span(), name.get_ref(), "name")?;
+            match parse(name.get_ref(), address.get_ref()) {
+                Ok(host) => Some(host),
+                Err(error) => {
+                    reader.tell(Problem::error(address.span(), error.message().to_owned()));
+                    None
+                }
+            }
+        })
+        .collect()
 }
 
 enum Device {

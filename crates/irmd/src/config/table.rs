@@ -223,6 +223,60 @@ impl<'t, 'v> Table<'t, 'v> {
         number
     }
 
+    /// A quantity that people write as a number or a text, such as `0.5` and `"500ppm"`.
+    pub(super) fn quantity(
+        &mut self,
+        reader: &mut Reader,
+        word: &'static str,
+        parse: fn(&str) -> Option<u32>,
+        allowed: &str,
+    ) -> Option<u32> {
+        let (key, value) = self.get(reader, &[word])?;
+        let value_ref = value.get_ref();
+        let text = (value_ref.as_str())
+            .or_else(|| value_ref.as_integer().map(|number| number.as_str()))
+            .or_else(|| value_ref.as_float().map(|number| number.as_str()));
+        let Some(text) = text else {
+            wrong_type(reader, key, value, "a number or a string", "1.5");
+            return None;
+        };
+        let quantity = parse(text);
+        if quantity.is_none() {
+            reader.tell(
+                Problem::error(value.span(), format!("{text:?} is no value of {word}"))
+                    .help(allowed.to_owned()),
+            );
+        }
+        quantity
+    }
+
+    /// A table of strings: key, text and their places, in the order of the file.
+    pub(super) fn pairs(
+        &mut self,
+        reader: &mut Reader,
+        word: &'static str,
+        example: &str,
+    ) -> Vec<(Spanned<&'t str>, Spanned<&'t str>)> {
+        let Some((key, value)) = self.get(reader, &[word]) else {
+            return Vec::new();
+        };
+        let Some(table) = value.get_ref().as_table() else {
+            wrong_type(reader, key, value, "a table of strings", example);
+            return Vec::new();
+        };
+        let mut pairs = Vec::new();
+        for (name, value) in in_order(table) {
+            match value.get_ref().as_str() {
+                Some(text) => pairs.push((
+                    Spanned::new(name.span(), name.get_ref().as_ref()),
+                    Spanned::new(value.span(), text),
+                )),
+                None => wrong_type(reader, name, value, "a string", "\"…\""),
+            }
+        }
+        pairs
+    }
+
     /// True or false.
     pub(super) fn flag(&mut self, reader: &mut Reader, word: &'static str) -> Option<bool> {
         let (key, value) = self.get(reader, &[word])?;

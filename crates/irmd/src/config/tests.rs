@@ -1,10 +1,13 @@
 //! The schema of the configuration file, statement by statement (`spec/irm-tools.md` §9).
 
-use std::{net::Ipv6Addr, path::Path};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 use o7s::irm::{
-    Balance, CongestionPolicy, DIR_HASH_MD5, IpcpConfig, IpcpType, LinkStatePolicy, NameInfo,
-    UnicastConfig,
+    Balance, CongestionPolicy, DIR_HASH_MD5, Impairment, IpcpConfig, IpcpType, LinkStatePolicy,
+    NameInfo, Udp4Host, Udp6Host, UnicastConfig,
 };
 use proptest::prelude::*;
 
@@ -262,6 +265,48 @@ fn every_option_of_eth_and_udp() {
 }
 
 #[test]
+fn hosts_and_impairments() {
+    let udp = layer(
+        "[udp4.x]\nbootstrap = \"l\"\nip = \"127.0.0.1\"\n\
+         hosts = { oping = \"192.0.2.7\", \"a b\" = \"192.0.2.8:4000\" }",
+    );
+    assert_eq!(
+        udp.udp4.unwrap().hosts,
+        [
+            Udp4Host::new("oping", Ipv4Addr::new(192, 0, 2, 7), None),
+            Udp4Host::new("a b", Ipv4Addr::new(192, 0, 2, 8), Some(4000)),
+        ]
+    );
+    let udp =
+        layer("[udp6.x]\nbootstrap = \"l\"\nip = \"::1\"\n[udp6.x.hosts]\noping = \"[::2]:9\"");
+    let ip = "::2".parse().unwrap();
+    assert_eq!(
+        udp.udp6.unwrap().hosts,
+        [Udp6Host::new("oping", ip, Some(9))]
+    );
+
+    let local = |options: &str| layer(&format!("[local.x]\nbootstrap = \"l\"\n{options}")).local;
+    assert_eq!(local(""), None);
+    assert_eq!(local("loss = 0"), Some(Impairment::default()));
+    assert_eq!(
+        local(
+            "loss = 0.5\ndelay = 20\njitter = 0.25\nreorder = \"1%\"\nduplicate = \"500ppm\"\n\
+             corrupt = 100\nmtu = 1400\nseed = 7"
+        ),
+        Some(Impairment {
+            loss: 5_000,
+            delay_us: 20_000,
+            jitter_us: 250,
+            reorder: 10_000,
+            duplicate: 500,
+            corrupt: 1_000_000,
+            mtu: 1400,
+            seed: 7,
+        })
+    );
+}
+
+#[test]
 fn every_option_of_unicast() {
     let all = unicast(
         "addr_size = 4\neid_size = 7\nmax_ttl = 50\ndirectory = \"dht\"\ndht_alpha = 2\n\
@@ -421,6 +466,31 @@ fn mistakes_are_shown_with_their_place_and_what_is_allowed() {
             "[udp4.x]\nbootstrap = \"l\"\nip = \"1.1.1.1\"\nport = 0".to_owned(),
             "4:8",
             "allowed are 1 to 65535",
+        ),
+        (
+            "[udp4.x]\nbootstrap = \"l\"\nip = \"1.1.1.1\"\nhosts = \"a=1.1.1.2\"".to_owned(),
+            "4:9",
+            "write hosts = { oping = \"192.0.2.7\" }",
+        ),
+        (
+            "[udp4.x]\nbootstrap = \"l\"\nip = \"1.1.1.1\"\nhosts = { a = \"::1\" }".to_owned(),
+            "4:15",
+            "the host \"a\" has the address \"::1\"",
+        ),
+        (
+            "[local.x]\nbootstrap = \"l\"\nloss = 101".to_owned(),
+            "3:8",
+            "\"101\" is no value of loss",
+        ),
+        (
+            "[local.x]\nbootstrap = \"l\"\ndelay = true".to_owned(),
+            "3:9",
+            "delay must be a number or a string",
+        ),
+        (
+            "[local.x]\nbootstrap = \"l\"\nmtu = 0".to_owned(),
+            "3:7",
+            "allowed are 1 to 1048560",
         ),
         (
             unicast("addr_size = 8"),
