@@ -1,10 +1,75 @@
-//! What the command lines of the tools have in common: numbers, times, rates and their errors.
+//! What the command lines of the tools have in common: the choice between server and client,
+//! numbers, times, rates and their errors.
 
 use std::process::ExitCode;
 
 use o7s::QosSpec;
 
-use crate::output::complain;
+use crate::output::{complain, print, version};
+
+/// A tool that is a server or a client.
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    pub(crate) usage: &'static str,
+    /// Exit status of `--help`.
+    pub(crate) help: ExitCode,
+}
+
+/// What its command line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Parsed<S, C> {
+    pub(crate) mode: Mode<S, C>,
+    /// What was adjusted.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What the tool is to be.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Mode<S, C> {
+    Server(S),
+    Client(C),
+    Help,
+    Version,
+}
+
+impl<S, C> From<Mode<S, C>> for Parsed<S, C> {
+    fn from(mode: Mode<S, C>) -> Self {
+        Self {
+            mode,
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl Tool {
+    /// Does what the command line asks for.
+    pub(crate) fn run<S, C, E: Into<ExitCode>>(
+        &self,
+        parsed: Result<Parsed<S, C>, ArgError>,
+        server: impl FnOnce(&S) -> E,
+        client: impl FnOnce(&C) -> E,
+    ) -> ExitCode {
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return error.of(self.name).refuse(self.usage),
+        };
+        for note in &parsed.notes {
+            complain(note);
+        }
+        match parsed.mode {
+            Mode::Server(options) => server(&options).into(),
+            Mode::Client(options) => client(&options).into(),
+            Mode::Help => {
+                print(self.usage);
+                self.help
+            }
+            Mode::Version => {
+                print(&version(self.name));
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
 
 /// Why a command line cannot be followed.
 #[derive(Debug, PartialEq)]
@@ -136,6 +201,29 @@ pub(crate) fn qos(word: &str, notes: &mut Vec<String>) -> QosSpec {
         notes.push("Unknown QoS cube, defaulting to raw.".to_owned());
         QosSpec::RAW
     })
+}
+
+/// For the tests of the tools.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::{ffi::OsString, fmt::Debug};
+
+    use super::{Mode, Parsed};
+
+    /// The words of a command line.
+    pub(crate) fn words(line: &str) -> impl Iterator<Item = OsString> {
+        line.split_whitespace().map(OsString::from)
+    }
+
+    impl<S: Debug, C: Debug> Parsed<S, C> {
+        /// The options of a client, which it must be.
+        pub(crate) fn client(self) -> C {
+            match self.mode {
+                Mode::Client(options) => options,
+                other => panic!("no client: {other:?}"),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

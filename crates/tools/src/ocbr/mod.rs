@@ -7,30 +7,8 @@ mod args;
 mod client;
 mod server;
 
-use crate::output::{complain, print, version};
-use args::Mode;
-
 /// Runs `ocbr` with these arguments (without the program's own name).
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match args::parse(args) {
-        Ok(parsed) => {
-            for note in &parsed.notes {
-                complain(note);
-            }
-            match parsed.mode {
-                Mode::Server(options) => server::run(&options),
-                Mode::Client(options) => client::run(&options),
-                Mode::Help => {
-                    print(args::USAGE);
-                    ExitCode::SUCCESS
-                }
-                Mode::Version => {
-                    print(&version("ocbr"));
-                    ExitCode::SUCCESS
-                }
-            }
-        }
-        Err(error) => error.refuse(args::USAGE),
-    }
+    args::TOOL.run(args::parse(args), server::run, client::run)
 }

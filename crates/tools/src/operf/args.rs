@@ -1,12 +1,12 @@
 //! The command line of `operf`.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use o7s::QosSpec;
 use o7s_wire::operf::TestType;
 
 use crate::{
-    args::{self, ArgError, number, rate, time},
+    args::{self, ArgError, Mode, Tool, number, rate, time},
     load::{Load, Pace},
     output::Format,
 };
@@ -51,20 +51,14 @@ thousands, millions, thousands of millions of bits per second.
 ";
 
 /// What the command line asks for.
-#[derive(Debug, PartialEq)]
-pub(super) struct Parsed {
-    pub(super) mode: Mode,
-    /// What was adjusted.
-    pub(super) notes: Vec<String>,
-}
+pub(super) type Parsed = args::Parsed<ServerOptions, ClientOptions>;
 
-#[derive(Debug, PartialEq)]
-pub(super) enum Mode {
-    Server(ServerOptions),
-    Client(ClientOptions),
-    Help,
-    Version,
-}
+/// The tool.
+pub(super) const TOOL: Tool = Tool {
+    name: "operf",
+    usage: USAGE,
+    help: ExitCode::SUCCESS,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ServerOptions {
@@ -89,10 +83,6 @@ pub(super) struct ClientOptions {
 
 /// Reads the command line.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
-    read(args).map_err(|error| error.of("operf"))
-}
-
-fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
@@ -131,8 +121,8 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
             Short('Q') | Long("quiet") => quiet = true,
             Short('v') | Long("verbose") => verbose = true,
             Long("json") => json = true,
-            Short('h') | Long("help") => return Ok(plain(Mode::Help)),
-            Long("version") => return Ok(plain(Mode::Version)),
+            Short('h') | Long("help") => return Ok(Mode::Help.into()),
+            Long("version") => return Ok(Mode::Version.into()),
             _ => return Err(arg.unexpected().into()),
         }
     }
@@ -171,26 +161,17 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
     Ok(Parsed { mode, notes })
 }
 
-fn plain(mode: Mode) -> Parsed {
-    Parsed {
-        mode,
-        notes: Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::testing::words;
 
     fn parsed(line: &str) -> Result<Parsed, ArgError> {
-        parse(line.split_whitespace().map(OsString::from))
+        parse(words(line)).map_err(|error| error.of(TOOL.name))
     }
 
     fn client(line: &str) -> ClientOptions {
-        match parsed(line).unwrap().mode {
-            Mode::Client(options) => options,
-            other => panic!("{line}: {other:?}"),
-        }
+        parsed(line).unwrap().client()
     }
 
     #[test]

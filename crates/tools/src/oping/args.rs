@@ -1,10 +1,10 @@
 //! The command line of `oping`.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use o7s::QosSpec;
 
-use crate::args::{self, ArgError, number, time};
+use crate::args::{self, ArgError, Mode, Tool, number, time};
 
 /// Smallest and largest message in bytes.
 pub(super) const SIZES: std::ops::RangeInclusive<usize> = 64..=1500;
@@ -47,20 +47,15 @@ T is a number with ms (default), s, m, h or d.
 ";
 
 /// What the command line asks for.
-#[derive(Debug, PartialEq)]
-pub(super) struct Parsed {
-    pub(super) mode: Mode,
-    /// What was adjusted.
-    pub(super) notes: Vec<String>,
-}
+pub(super) type Parsed = args::Parsed<ServerOptions, ClientOptions>;
 
-#[derive(Debug, PartialEq)]
-pub(super) enum Mode {
-    Server(ServerOptions),
-    Client(ClientOptions),
-    Help,
-    Version,
-}
+/// The tool.
+pub(super) const TOOL: Tool = Tool {
+    name: "oping",
+    usage: USAGE,
+    // As the tool always did.
+    help: ExitCode::FAILURE,
+};
 
 /// How a server waits for packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +99,6 @@ pub(super) struct ClientOptions {
 
 /// Reads the command line.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
-    read(args).map_err(|error| error.of("oping"))
-}
-
-fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
     use lexopt::prelude::*;
 
     let mut parser = lexopt::Parser::from_args(args);
@@ -156,8 +147,8 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
             Short('F') | Long("flood-busy") => pace = Pace::FloodBusy,
             Long("histogram") => histogram = true,
             Long("json") => json = true,
-            Short('h') | Long("help") => return Ok(plain(Mode::Help)),
-            Long("version") => return Ok(plain(Mode::Version)),
+            Short('h') | Long("help") => return Ok(Mode::Help.into()),
+            Long("version") => return Ok(Mode::Version.into()),
             _ => return Err(arg.unexpected().into()),
         }
     }
@@ -195,26 +186,17 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgError> {
     Ok(Parsed { mode, notes })
 }
 
-fn plain(mode: Mode) -> Parsed {
-    Parsed {
-        mode,
-        notes: Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::testing::words;
 
     fn parsed(line: &str) -> Result<Parsed, ArgError> {
-        parse(line.split_whitespace().map(OsString::from))
+        parse(words(line)).map_err(|error| error.of(TOOL.name))
     }
 
     fn client(line: &str) -> ClientOptions {
-        match parsed(line).unwrap().mode {
-            Mode::Client(options) => options,
-            other => panic!("{line}: {other:?}"),
-        }
+        parsed(line).unwrap().client()
     }
 
     #[test]
