@@ -3,16 +3,22 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
-    os::unix::{
-        fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
-        net::UnixListener,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+            net::UnixListener,
+        },
     },
 };
 
 use o7s::{Error, ErrorKind, Result, RuntimeDir};
 use rustix::{
     fs::{FlockOperation, flock},
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+        sockopt::socket_acceptconn,
+    },
 };
 
 /// Connections that may wait to be accepted.
@@ -81,6 +87,32 @@ impl Instance {
             .bind()
             .map_err(|error| Error::system(format_args!("listen on {}", path.display()), &error))?;
         self.listening = true;
+        Ok(listener)
+    }
+
+    /// Listens on a socket that a service manager made, in which clients may wait already. It stays
+    /// when the daemon ends: the next client starts another.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] unless it listens at the path where clients look.
+    pub fn adopt(&mut self, socket: OwnedFd) -> Result<UnixListener> {
+        let failed = |error: io::Error| Error::system("use the passed socket", &error);
+        let listens = socket_acceptconn(&socket).map_err(|error| failed(error.into()))?;
+        let listener = UnixListener::from(socket);
+        let address = listener.local_addr().map_err(failed)?;
+        let path = self.dir.socket();
+        if !listens || address.as_pathname() != Some(&path) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "the service manager passes a socket at {address:?}, and clients look for {}; \
+                     write ListenStream={} in the socket unit",
+                    path.display(),
+                    path.display()
+                ),
+            ));
+        }
+        listener.set_nonblocking(true).map_err(failed)?;
         Ok(listener)
     }
 
@@ -198,6 +230,27 @@ mod tests {
         drop(first);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         Instance::claim(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_passed_socket_is_used_where_clients_look_and_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = RuntimeDir::at(temp.path());
+        let passed = UnixListener::bind(dir.socket()).unwrap();
+        // A client that was there first.
+        let _client = UnixStream::connect(dir.socket()).unwrap();
+        let mut instance = Instance::claim(&dir).unwrap();
+        let listener = instance.adopt(passed.into()).unwrap();
+        listener.accept().unwrap();
+        drop((listener, instance));
+        assert!(dir.socket().exists() && !dir.lock().exists());
+
+        let mut instance = Instance::claim(&dir).unwrap();
+        let elsewhere = UnixListener::bind(temp.path().join("other")).unwrap();
+        let error = instance.adopt(elsewhere.into()).unwrap_err();
+        assert!(error.to_string().contains("ListenStream="), "{error}");
+        let (silent, _other) = UnixStream::pair().unwrap();
+        assert!(instance.adopt(silent.into()).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Parser;
-use o7s::{Error, Result, RuntimeDir};
+use o7s::{Error, ErrorKind, Result, RuntimeDir};
 use o7s_irmd::{
     cli::Args,
     config::{self, Config, Setup},
@@ -73,8 +73,38 @@ fn version() -> String {
     )
 }
 
-/// The descriptors passed by number: ready, die-with.
-type Passed = (Option<OwnedFd>, Option<OwnedFd>);
+/// The descriptors passed by number.
+struct Passed {
+    ready: Option<OwnedFd>,
+    die_with: Option<OwnedFd>,
+    /// The socket of a service manager that starts the daemon for its first client.
+    socket: Option<OwnedFd>,
+}
+
+/// The number of the first descriptor that a service manager passes (`sd_listen_fds(3)`).
+const LISTEN_FDS_START: i32 = 3;
+
+/// Whether a service manager passes this process a socket.
+fn is_activated() -> Result<bool> {
+    let number = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        value.parse::<u32>().ok()
+    };
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return Ok(false);
+    }
+    match number("LISTEN_FDS") {
+        None | Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(more) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "the service manager passes {more} sockets; irmd listens on one: leave one \
+                 ListenStream in its socket unit"
+            ),
+        )),
+    }
+}
 
 #[allow(unsafe_code, reason = "see `descriptor`")]
 fn passed(args: &Args) -> Result<Passed> {
@@ -92,13 +122,22 @@ fn passed(args: &Args) -> Result<Passed> {
         let error = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(Error::system("use one descriptor for two purposes", &error));
     }
-    Ok((
-        take(args.ready_fd, "--ready-fd")?,
-        take(args.die_with_fd, "--die-with-fd")?,
-    ))
+    let socket = is_activated()?.then_some(LISTEN_FDS_START);
+    if socket.is_some() && [args.ready_fd, args.die_with_fd].contains(&socket) {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        return Err(Error::system(
+            "use the passed socket for two purposes",
+            &error,
+        ));
+    }
+    Ok(Passed {
+        ready: take(args.ready_fd, "--ready-fd")?,
+        die_with: take(args.die_with_fd, "--die-with-fd")?,
+        socket: take(socket, "the socket of the service manager")?,
+    })
 }
 
-fn run(args: &Args, (ready, die_with): Passed, setup: Option<Setup>) -> Result<()> {
+fn run(args: &Args, passed: Passed, setup: Option<Setup>) -> Result<()> {
     let dir = args
         .runtime_dir
         .as_ref()
@@ -113,7 +152,10 @@ fn run(args: &Args, (ready, die_with): Passed, setup: Option<Setup>) -> Result<(
     let security = security.map_or_else(SecurityDir::from_env, SecurityDir::at);
     let security = Engine::load(security)?;
     let mut instance = Instance::claim(&dir)?;
-    let listener = instance.listen()?;
+    let listener = match passed.socket {
+        Some(socket) => instance.adopt(socket)?,
+        None => instance.listen()?,
+    };
     let files = getrlimit(Resource::Nofile);
     let mut most = files;
     most.current = most.maximum;
@@ -139,8 +181,8 @@ fn run(args: &Args, (ready, die_with): Passed, setup: Option<Setup>) -> Result<(
         },
         security,
         listener,
-        ready,
-        die_with,
+        ready: passed.ready,
+        die_with: passed.die_with,
         setup,
     });
     // Everything of ours in it is removed first, under the lock.

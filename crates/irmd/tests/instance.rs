@@ -5,7 +5,13 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    os::unix::fs::{chown, symlink},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{chown, symlink},
+            net::UnixListener,
+        },
+    },
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -94,6 +100,34 @@ fn a_daemon_ends_with_its_parent() {
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
     let gone = rustix::process::test_kill_process(Pid::from_raw(ipcp).unwrap());
     assert_eq!(gone, Err(rustix::io::Errno::SRCH));
+}
+
+#[test]
+fn a_service_manager_may_pass_the_socket() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = o7s::RuntimeDir::at(temp.path());
+    let listener = UnixListener::bind(dir.socket()).unwrap();
+    let mut child = Command::new("/bin/sh")
+        .args([
+            "-c",
+            "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null",
+            "sh",
+        ])
+        .arg(irmd())
+        .arg("--runtime-dir")
+        .arg(temp.path())
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A client may come before the daemon listens.
+    let status = o7s::irm::Irm::at(dir.clone()).status().unwrap();
+    assert_eq!(status.daemon_pid, child.id() as i32);
+    let pid = Pid::from_raw(status.daemon_pid).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // The next client starts the next daemon.
+    assert!(dir.socket().exists() && !dir.lock().exists());
 }
 
 #[test]

@@ -59,6 +59,14 @@ fn units_start_the_daemon_with_options_that_it_has() {
             assert!(file(&format!("docs/man/{name}")).contains(".Sh NAME"));
         }
         assert!(unit.contains("\nRuntimeDirectory=ouroboros\n"));
+        assert!(unit.contains("\nRuntimeDirectoryPreserve=yes\n"));
+    }
+    // One socket, where clients look in the directory of the service.
+    for unit in ["system", "user"] {
+        let unit = file(&format!("packaging/systemd/{unit}/irmd.socket"));
+        let socket = o7s::RuntimeDir::at("%t/ouroboros").socket();
+        let listens = between(&unit, "\nListenStream=", "\n");
+        assert_eq!(listens, [socket.to_str().unwrap()]);
     }
 }
 
