@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use o7s::control::{
-    Balance, BindProcess, Body, BootstrapIpcp, Cancel, CreateIpcp, Empty, Failure, FlowEnd, FlowId,
-    FlowReqArr, FlowResponse, Hello, IpcpConfig, IpcpJoined, LayerInfo, NameRef, Pid,
-    UnbindProgram, VERSION,
+    Balance, BindProcess, Body, BootstrapIpcp, Cancel, ConnectIpcp, CreateIpcp, Empty, EnrollIpcp,
+    Failure, FlowEnd, FlowId, FlowJoin, FlowReqArr, FlowResponse, Hello, IpcpConfig, IpcpJoined,
+    IpcpStatus, IpcpType, LayerInfo, NameRef, Pid, UnbindProgram, VERSION,
 };
 use o7s::{DirHash, QosSpec};
 use proptest::prelude::*;
@@ -78,6 +78,11 @@ fn name() -> impl Strategy<Value = String> {
 
 fn pid() -> impl Strategy<Value = i32> {
     prop_oneof![1 => Just(0), 9 => 1..5, 9 => 50_001..50_004, 1 => any::<i32>()]
+}
+
+/// Who connects: a program, or an IPCP as one.
+fn connecting() -> impl Strategy<Value = i32> {
+    prop_oneof![5 => 0..5, 1 => 50_001..50_004]
 }
 
 fn flow() -> impl Strategy<Value = u64> {
@@ -153,6 +158,17 @@ fn body() -> impl Strategy<Value = Body> {
             Body::BootstrapIpcp(BootstrapIpcp { pid, config })
         }),
         1 => pid().prop_map(|pid| Body::DestroyIpcp(Pid { pid })),
+        1 => pid().prop_map(|pid| Body::ShowIpcp(Pid { pid })),
+        2 => (pid(), name()).prop_map(|(pid, dst)| Body::EnrollIpcp(EnrollIpcp { pid, dst })),
+        2 => (pid(), name(), any::<bool>()).prop_map(|(pid, dst, make)| {
+            let component = o7s::irm::DT_COMP.to_owned();
+            let connect = ConnectIpcp { pid, dst, component, qos: None };
+            if make { Body::ConnectIpcp(connect) } else { Body::DisconnectIpcp(connect) }
+        }),
+        4 => prop::sample::select(vec!["layer1", "layer2", "nowhere"]).prop_map(|layer| {
+            let layer = layer.to_owned();
+            Body::FlowJoin(FlowJoin { layer, timeout_ns: None })
+        }),
         1 => (name(), pid()).prop_map(|(name, pid)| reg_body(&name, pid)),
         4 => arrived,
         4 => reply,
@@ -169,7 +185,7 @@ fn body() -> impl Strategy<Value = Body> {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => (0..5, prop::sample::select(vec![OWNER, OWNER, 0, STRANGER]), prop_oneof![
+        6 => (connecting(), prop::sample::select(vec![OWNER, OWNER, 0, STRANGER]), prop_oneof![
             6 => Just(Some(true)),
             3 => Just(Some(false)),
             1 => Just(None),
@@ -225,6 +241,27 @@ fn work(lab: &mut Lab, channel: ConnId, refuse: bool) {
                 layer: config.layer,
             };
             lab.send(channel, id, Body::IpcpJoined(joined));
+        }
+        Body::IpcpEnroll(dst) => {
+            let layer = LayerInfo {
+                name: dst.name,
+                dir_hash: 1,
+            };
+            let joined = IpcpJoined {
+                layer,
+                shares_segments: false,
+            };
+            lab.send(channel, id, Body::IpcpJoined(joined));
+        }
+        Body::IpcpShow(_) => lab.send(channel, id, Body::IpcpStatus(IpcpStatus::default())),
+        Body::IpcpFlowJoin(join) => {
+            lab.done(channel, id);
+            let reply = FlowResponse {
+                flow_id: join.flow_id,
+                refusal: join.flow_id.is_multiple_of(4).then(Failure::default),
+                ..FlowResponse::default()
+            };
+            lab.send(channel, 0, Body::FlowAllocReply(reply));
         }
         Body::IpcpFlowDealloc(end) => {
             lab.done(channel, id);
@@ -362,18 +399,18 @@ proptest! {
     #[test]
     fn tables_agree_and_nothing_is_left(
         direct in any::<bool>(),
-        layers in 0..3,
+        layers in 0..4,
         events in prop::collection::vec(event(), 0..200),
     ) {
         let mut lab = Lab::with(direct);
         lab.configure(security::Role::Client, "b", "kex=X25519");
         for number in 0..layers {
             let name = format!("layer{number}");
-            if number % 2 == 0 {
-                lab.network(&name);
-            } else {
-                lab.layer(&name);
-            }
+            match number {
+                1 => lab.layer_of(IpcpType::Broadcast, &name, false),
+                2 => lab.layer(&name),
+                _ => lab.layer_of(IpcpType::Unicast, &name, false),
+            };
         }
         for event in events {
             apply(&mut lab, event);
