@@ -73,6 +73,7 @@ __all__ = [
     "list_ipcps",
     "list_names",
     "reg_name",
+    "show_ipcp",
     "unbind_ipcp",
     "unbind_process",
     "unbind_program",
@@ -115,6 +116,11 @@ def list_ipcps(
     ]
 
 
+def show_ipcp(name: str) -> dict[str, list[dict[str, str]]]:
+    """The state of an IPCP. As 'irm ipcp show'; see ouroboros.irm.show_ipcp()."""
+    return _irm.show_ipcp(_ipcp(name).pid)
+
+
 def bootstrap_ipcp(name: str, conf: IpcpConfig, autobind: bool = False) -> None:
     """Makes an IPCP the first member of a new layer; created if it is missing.
 
@@ -139,21 +145,21 @@ def enroll_ipcp(name: str, dst: str, autobind: bool = False) -> None:
 def connect_ipcp(name: str, dst: str, comp: str = "*", qos: Optional[QoSSpec] = None) -> None:
     """Connects an IPCP to its neighbour *dst*.
 
-    *comp* is "mgmt", "dt" or "*" (both): management first, which is always raw, then data transfer
-    with *qos*. As 'irm ipcp connect'.
+    *comp* is "mgmt", "dt" or "*" (all it has): management first, which is always raw, then data
+    transfer with *qos*. A broadcast IPCP has no management. As 'irm ipcp connect'.
     """
     components = _components(comp, [MGMT_COMP, DT_COMP])
-    pid = _ipcp(name).pid
-    for component in components:
-        _irm.connect_ipcp(pid, component, dst, qos if component == DT_COMP else None)
+    ipcp = _ipcp(name)
+    for component in _had(ipcp, components):
+        _irm.connect_ipcp(ipcp.pid, component, dst, qos if component == DT_COMP else None)
 
 
 def disconnect_ipcp(name: str, dst: str, comp: str = "*") -> None:
     """Disconnects an IPCP from *dst*: data transfer first. As 'irm ipcp disconnect'."""
     components = _components(comp, [DT_COMP, MGMT_COMP])
-    pid = _ipcp(name).pid
-    for component in components:
-        _irm.disconnect_ipcp(pid, component, dst)
+    ipcp = _ipcp(name)
+    for component in _had(ipcp, components):
+        _irm.disconnect_ipcp(ipcp.pid, component, dst)
 
 
 def autoboot(name: str, ipcp_type: IpcpType, layer: str, conf: Optional[IpcpConfig] = None) -> None:
@@ -338,6 +344,13 @@ def _components(comp: str, order: list[str]) -> list[str]:
             f'there is no component {comp!r}; use "mgmt", "dt" or "*"',
         )
     return chosen
+
+
+def _had(ipcp: IpcpInfo, components: list[str]) -> list[str]:
+    """Of several components those that the IPCP has: a broadcast IPCP has no management."""
+    if len(components) > 1 and ipcp.type == IpcpType.BROADCAST:
+        return [DT_COMP]
+    return components
 
 
 def _selected(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Optional, TypeVar, Union
 
@@ -62,6 +62,7 @@ __all__ = [
     "LinkStateConfig",
     "LinkStatePolicy",
     "LoadBalancePolicy",
+    "LocalConfig",
     "NameError",
     "NameInfo",
     "NameSecPaths",
@@ -84,6 +85,7 @@ __all__ = [
     "list_ipcps",
     "list_names",
     "reg_name",
+    "show_ipcp",
     "unbind_process",
     "unbind_program",
     "unreg_name",
@@ -304,6 +306,33 @@ class EthConfig:
 
 
 @dataclass
+class LocalConfig:
+    """A layer of this machine that does something to packets, to test what stands such a network.
+
+    Its flows pass through its IPCP; without this configuration programs share memory.
+
+    loss, reorder, duplicate, corrupt
+        Probabilities, 0 to 1, that a packet is lost, overtaken by the next, doubled, or has a bit
+        flipped.
+    delay, jitter
+        Seconds that a packet takes, and by how much that varies either way; up to 60.
+    mtu
+        Longest packet in bytes; longer ones are dropped. 0 = no limit.
+    seed
+        Chooses the packets that are hit.
+    """
+
+    loss: float = 0.0
+    delay: float = 0.0
+    jitter: float = 0.0
+    reorder: float = 0.0
+    duplicate: float = 0.0
+    corrupt: float = 0.0
+    mtu: int = 0
+    seed: int = 0
+
+
+@dataclass
 class Udp4Config:
     """A layer over UDP and IPv4.
 
@@ -313,11 +342,15 @@ class Udp4Config:
         Name server; 0.0.0.0 = none.
     port
         UDP port.
+    hosts
+        Who serves which name, where no name server knows it: {"oping": "192.0.2.7"}; with a port
+        of its own "192.0.2.7:4000".
     """
 
     ip_addr: str = "0.0.0.0"
     dns_addr: str = "0.0.0.0"
     port: int = 3435
+    hosts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -330,19 +363,23 @@ class Udp6Config:
         Name server; :: = none.
     port
         UDP port.
+    hosts
+        Who serves which name, where no name server knows it: {"oping": "2001:db8::7"}; with a port
+        of its own "[2001:db8::7]:4000".
     """
 
     ip_addr: str = "::"
     dns_addr: str = "::"
     port: int = 3435
+    hosts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(init=False)
 class IpcpConfig:
     """The configuration of a layer.
 
-    The part of the type is made with its defaults if it is None; those of other types are not
-    looked at.
+    The part of the type is made with its defaults if it is None (but for LOCAL: then nothing
+    happens to packets); those of other types are not looked at.
     """
 
     ipcp_type: IpcpType
@@ -352,6 +389,7 @@ class IpcpConfig:
     eth: Optional[EthConfig]
     udp4: Optional[Udp4Config]
     udp6: Optional[Udp6Config]
+    local: Optional[LocalConfig]
 
     def __init__(
         self,
@@ -362,6 +400,7 @@ class IpcpConfig:
         eth: Optional[EthConfig] = None,
         udp4: Optional[Udp4Config] = None,
         udp6: Optional[Udp6Config] = None,
+        local: Optional[LocalConfig] = None,
     ) -> None:
         if unicast is None and ipcp_type == IpcpType.UNICAST:
             unicast = UnicastConfig()
@@ -378,6 +417,7 @@ class IpcpConfig:
         self.eth = eth
         self.udp4 = udp4
         self.udp6 = udp6
+        self.local = local
 
 
 @dataclass
@@ -467,6 +507,18 @@ def list_ipcps() -> list[IpcpInfo]:
         IpcpInfo(pid, _number(IpcpType, kind), name, layer or _NO_LAYER)
         for pid, kind, name, layer in _irm().list_ipcps()
     ]
+
+
+def show_ipcp(pid: int) -> dict[str, list[dict[str, str]]]:
+    """The state of an IPCP: tables by name, each a list of rows, each a dict from title to cell.
+
+    The table "ipcp" has the rows "property" and "value"; which others there are depends on the type
+    (flows, directory, neighbours, routes, …). Raises IrmError.
+    """
+    return {
+        name: [dict(zip(titles, row)) for row in rows]
+        for name, titles, rows in _irm().show_ipcp(_pid(pid, IrmError))
+    }
 
 
 def enroll_ipcp(pid: int, dst: str) -> None:

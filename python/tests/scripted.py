@@ -19,8 +19,9 @@ from ouroboros import _native
 # Numbers of the messages (control/message.rs).
 HELLO, CREATE, DESTROY, BOOTSTRAP, ENROLL, CONNECT, DISCONNECT, LIST_IPCPS = 3, *range(20, 27)
 BIND_PROGRAM, UNBIND_PROGRAM, BIND, UNBIND, CREATE_NAME, DESTROY_NAME, LIST_NAMES = range(27, 34)
-REG, UNREG = 34, 35
+REG, UNREG, SHOW = 34, 35, 37
 DONE, FAILURE, HELLO_OK, PID, IPCPS, NAMES, LAYER = 40, 41, 42, 44, 45, 46, 48
+IPCP_STATUS = 56
 
 Value = Union[int, bytes]
 Message = dict[int, list[Value]]

@@ -39,7 +39,7 @@ def policies() -> dict[str, LoadBalancePolicy]:
 
 #: What the module offers.
 DOCUMENTED = """
-create_ipcp destroy_ipcp list_ipcps bootstrap_ipcp enroll_ipcp connect_ipcp disconnect_ipcp
+create_ipcp destroy_ipcp list_ipcps show_ipcp bootstrap_ipcp enroll_ipcp connect_ipcp disconnect_ipcp
 bind_program unbind_program bind_process unbind_process bind_ipcp unbind_ipcp
 create_name destroy_name list_names reg_name unreg_name autoboot
 BindError IrmError IpcpType IpcpConfig IpcpInfo NameInfo UnicastConfig DtConfig
@@ -438,6 +438,15 @@ def test_connections_are_made_management_first(tmp_path):
         (d, MGMT_COMP, None),
         (d, DT_COMP, None),
     ]
+
+
+def test_a_broadcast_ipcp_has_no_management(tmp_path):
+    script = Script(scripted.ipcp(9, IpcpType.BROADCAST, "b", "bc"))
+    with scripted.daemon(tmp_path, script) as daemon:
+        connect_ipcp("b", "v")
+        disconnect_ipcp("b", "v")
+        connect_ipcp("b", "v", "mgmt")
+    assert [component for _, component, _ in components(daemon)] == [DT_COMP, DT_COMP, MGMT_COMP]
 
 
 def test_the_first_failed_connection_is_the_last(tmp_path):

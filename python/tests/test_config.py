@@ -78,10 +78,10 @@ def test_a_file_with_mistakes_starts_no_daemon(tmp_path):
 
 
 def test_an_entry_that_fails_ends_the_daemon_unless_it_may(tmp_path):
-    config = file(tmp_path, '[unicast.u]\nenrol = "lan"\n[local.l]\nbootstrap = "home"\n')
+    config = file(tmp_path, '[name.u]\nprog = ["/x/o", "/y/o"]\n[local.l]\nbootstrap = "home"\n')
     with pytest.raises(errors.NodeError) as raised:
         Irmd(config).start()
-    assert f'{config}:1: cannot create the IPCP "u" of type unicast' in raised.value.strerror
+    assert f'{config}:2: cannot bind the program /y/o to "u"' in raised.value.strerror
     with Irmd(config, strict=False) as node:
         # The others are carried out.
         assert [ipcp.layer for ipcp in list_ipcps()] == ["home"]

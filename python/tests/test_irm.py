@@ -47,10 +47,10 @@ BIND_AUTO DT_COMP MGMT_COMP QoSSpec
 IpcpType AddressAuthPolicy LinkStatePolicy RoutingPolicy CongestionAvoidPolicy
 DirectoryPolicy DirectoryHashAlgo LoadBalancePolicy
 LinkStateConfig RoutingConfig DtConfig DhtConfig DirConfig UnicastConfig EthConfig
-Udp4Config Udp6Config IpcpConfig NameSecPaths NameInfo IpcpInfo
+Udp4Config Udp6Config LocalConfig IpcpConfig NameSecPaths NameInfo IpcpInfo
 IrmError IpcpCreateError IpcpBootstrapError IpcpEnrollError IpcpConnectError NameError
 BindError IrmNameError
-create_ipcp destroy_ipcp list_ipcps enroll_ipcp bootstrap_ipcp connect_ipcp disconnect_ipcp
+create_ipcp destroy_ipcp list_ipcps show_ipcp enroll_ipcp bootstrap_ipcp connect_ipcp disconnect_ipcp
 bind_program unbind_program bind_process unbind_process
 create_name destroy_name list_names reg_name unreg_name
 """
@@ -106,8 +106,21 @@ def test_constants():
             {"dt": DtConfig(), "dir": DirConfig(), "addr_auth": 0, "cong_avoid": 1},
         ),
         (EthConfig(), {"dev": "", "ethertype": 0xA000}),
-        (Udp4Config(), {"ip_addr": "0.0.0.0", "dns_addr": "0.0.0.0", "port": 3435}),
-        (Udp6Config(), {"ip_addr": "::", "dns_addr": "::", "port": 3435}),
+        (Udp4Config(), {"ip_addr": "0.0.0.0", "dns_addr": "0.0.0.0", "port": 3435, "hosts": {}}),
+        (Udp6Config(), {"ip_addr": "::", "dns_addr": "::", "port": 3435, "hosts": {}}),
+        (
+            LocalConfig(),
+            {
+                "loss": 0.0,
+                "delay": 0.0,
+                "jitter": 0.0,
+                "reorder": 0.0,
+                "duplicate": 0.0,
+                "corrupt": 0.0,
+                "mtu": 0,
+                "seed": 0,
+            },
+        ),
         (NameSecPaths(), {"enc": "", "key": "", "crt": ""}),
         (
             NameInfo("n"),
@@ -533,7 +546,13 @@ def test_a_connection_has_no_encryption(own):
             IpcpConfig(IpcpType.UNICAST, "l", unicast=UnicastConfig(cong_avoid=7)),
             "no congestion avoidance policy with number 7",
         ),
-        (IpcpConfig(IpcpType.BROADCAST, "l", DirectoryHashAlgo.SHA3_224), "uses the hash SHA3_256"),
+        (
+            IpcpConfig(IpcpType.UDP4, "l", udp4=Udp4Config("10.0.0.1", hosts={"a": "x"})),
+            'the host "a" has the address "x"',
+        ),
+        (IpcpConfig(IpcpType.LOCAL, "l", local=LocalConfig(loss=2)), "loss is 2000000 millionths"),
+        (IpcpConfig(IpcpType.LOCAL, "l", local=LocalConfig(delay=-1)), "delay is -1; it must be"),
+        (IpcpConfig(IpcpType.LOCAL, "l", local=LocalConfig(mtu=1 << 30)), "mtu is 1073741824"),
         (IpcpConfig(IpcpType.LOCAL, ""), "must not be empty"),
     ],
 )

@@ -7,6 +7,7 @@ import sys
 import pytest
 import scripted
 
+from ouroboros import cli
 from ouroboros.irm import *
 from ouroboros.qos import QoSSpec as Spec
 
@@ -33,9 +34,18 @@ def test_every_option_of_a_layer_is_sent(tmp_path):
             IpcpConfig(IpcpType.UDP4, "l", udp4=Udp4Config("10.0.0.1", "9.9.9.9", 7)),
             IpcpConfig(IpcpType.UDP6, "l", udp6=Udp6Config("::1", "::2", 8)),
             IpcpConfig(IpcpType.BROADCAST, "l"),
+            IpcpConfig(
+                IpcpType.LOCAL, "l", local=LocalConfig(0.01, 0.02, 0.001, 0.5, 1, 0, 1400, 7)
+            ),
+            IpcpConfig(
+                IpcpType.UDP4,
+                "l",
+                udp4=Udp4Config("10.0.0.1", hosts={"a": "10.0.0.2", "b": "10.0.0.3:9"}),
+            ),
+            IpcpConfig(IpcpType.UDP6, "l", udp6=Udp6Config("::1", hosts={"a": "[::2]:9"})),
         ]:
             bootstrap_ipcp(77, config)
-        assert daemon.tags() == [scripted.BOOTSTRAP] * 7
+        assert daemon.tags() == [scripted.BOOTSTRAP] * 10
         sent = [message for _, message in daemon.requests]
     assert all(scripted.get(message, 1) == 77 for message in sent)
     assert all(scripted.get(message, 2, 2, 1) == b"l" for message in sent)
@@ -57,6 +67,42 @@ def test_every_option_of_a_layer_is_sent(tmp_path):
     assert of(4, (1,), (2, 2), (32, 1), (32, 2), (32, 3)) == [5, 5, 0x0A000001, 0x09090909, 7]
     assert of(5, (33, 1), (33, 2), (33, 3)) == [bytes(15) + b"\1", bytes(15) + b"\2", 8]
     assert of(6, (1,), (2, 2)) == [2, 1]
+    # Probabilities in millionths, times in µs.
+    values = [of(7, (10, tag))[0] for tag in range(1, 9)]
+    assert values == [10_000, 20_000, 1_000, 500_000, 1_000_000, None, 1400, 7]
+    part = scripted.decode(scripted.get(sent[8], 2, 32))
+    hosts = [scripted.decode(host) for host in part[4]]
+    assert hosts == [
+        {1: [b"a"], 2: [0x0A000002]},
+        {1: [b"b"], 2: [0x0A000003], 3: [9]},
+    ]
+    assert of(9, (33, 4, 1), (33, 4, 2), (33, 4, 3)) == [b"a", bytes(15) + b"\2", 9]
+
+
+def test_the_state_of_an_ipcp_is_a_dict_of_tables(tmp_path):
+    sections = [
+        {1: "ipcp", 2: ["property", "value"], 3: [{1: ["name", "n1"]}, {1: ["flows", "2"]}]},
+        {1: "neighbours", 2: ["address", "cost"]},
+    ]
+
+    def answer(tag, message):
+        if tag == scripted.LIST_IPCPS:
+            return scripted.ipcps(scripted.ipcp(9, IpcpType.UNICAST, "n1", "lan"))
+        assert (tag, message) == (scripted.SHOW, {1: [9]})
+        return scripted.IPCP_STATUS, scripted.encode({1: sections})
+
+    expected = {
+        "ipcp": [
+            {"property": "name", "value": "n1"},
+            {"property": "flows", "value": "2"},
+        ],
+        "neighbours": [],
+    }
+    with scripted.daemon(tmp_path, answer):
+        assert show_ipcp(9) == expected
+        assert cli.show_ipcp("n1") == expected
+        with pytest.raises(IrmError, match="no process id"):
+            show_ipcp(0)
 
 
 def test_a_connection_is_raw_unless_another_quality_is_asked(tmp_path):

@@ -60,6 +60,9 @@ impl Irm {
     }
 }
 
+/// A table of an IPCP's state: name, titles, rows.
+type Section = (String, Vec<String>, Vec<Vec<String>>);
+
 #[pymethods]
 impl Irm {
     #[new]
@@ -97,6 +100,19 @@ impl Irm {
         Ok(list
             .into_iter()
             .map(|ipcp| (ipcp.pid, ipcp.ipcp_type, ipcp.name, ipcp.layer))
+            .collect())
+    }
+
+    /// The state of an IPCP: tables of (name, titles, rows).
+    fn show_ipcp(&self, py: Python<'_>, pid: i32) -> PyResult<Vec<Section>> {
+        let status = self.call(py, Doing::Manage, |irm| irm.show_ipcp(pid))?;
+        Ok(status
+            .sections
+            .into_iter()
+            .map(|section| {
+                let rows = section.rows.into_iter().map(|row| row.cells);
+                (section.name, section.columns, rows.collect())
+            })
             .collect())
     }
 

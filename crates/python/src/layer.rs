@@ -3,7 +3,7 @@
 //! The classes are read by their attributes; ranges are checked by the library
 //! (`o7s::irm::IpcpConfig::check`).
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use o7s::{
     Error, ErrorKind, Result,
@@ -104,9 +104,24 @@ struct Eth {
     ethertype: Number,
 }
 
+/// `LocalConfig`.
+#[derive(FromPyObject)]
+struct Local {
+    loss: f64,
+    delay: f64,
+    jitter: f64,
+    reorder: f64,
+    duplicate: f64,
+    corrupt: f64,
+    mtu: Number,
+    seed: u64,
+}
+
 /// `Udp4Config` and `Udp6Config`.
 #[derive(FromPyObject)]
 struct Udp {
+    /// A dictionary has an order, but no two names alike.
+    hosts: BTreeMap<String, String>,
     ip_addr: String,
     dns_addr: String,
     port: Number,
@@ -118,6 +133,7 @@ pub(crate) struct LayerConfig {
     ipcp_type: Number,
     layer_name: String,
     dir_hash_algo: Number,
+    local: Option<Local>,
     unicast: Option<Unicast>,
     eth: Option<Eth>,
     udp4: Option<Udp>,
@@ -141,7 +157,8 @@ impl LayerConfig {
             config.layer.dir_hash = self.dir_hash_algo.get("directory hash")?;
         }
         match ipcp_type {
-            IpcpType::Local | IpcpType::Broadcast => {}
+            IpcpType::Broadcast => {}
+            IpcpType::Local => config.local = self.local.map(Local::message).transpose()?,
             IpcpType::Unicast => {
                 if let Some(unicast) = self.unicast {
                     config.unicast = Some(unicast.message()?);
@@ -157,14 +174,20 @@ impl LayerConfig {
             }
             IpcpType::Udp4 => {
                 if let Some(udp) = self.udp4 {
-                    let (ip, dns, port) = udp.parse("IPv4")?;
-                    config.udp4 = Some(irm::Udp4Config::new(ip, Some(dns), port));
+                    let (ip, dns, port, hosts) = udp.parse("IPv4", irm::Udp4Host::parse)?;
+                    config.udp4 = Some(irm::Udp4Config {
+                        hosts,
+                        ..irm::Udp4Config::new(ip, Some(dns), port)
+                    });
                 }
             }
             IpcpType::Udp6 => {
                 if let Some(udp) = self.udp6 {
-                    let (ip, dns, port) = udp.parse("IPv6")?;
-                    config.udp6 = Some(irm::Udp6Config::new(ip, Some(dns), port));
+                    let (ip, dns, port, hosts) = udp.parse("IPv6", irm::Udp6Host::parse)?;
+                    config.udp6 = Some(irm::Udp6Config {
+                        hosts,
+                        ..irm::Udp6Config::new(ip, Some(dns), port)
+                    });
                 }
             }
         }
@@ -209,8 +232,12 @@ impl Unicast {
 }
 
 impl Udp {
-    /// Address, name server (all 0 = none) and port.
-    fn parse<A: FromStr>(self, family: &str) -> Result<(A, A, u16)> {
+    /// Address, name server (all 0 = none), port and hosts.
+    fn parse<A: FromStr, H>(
+        self,
+        family: &str,
+        host: fn(&str, &str) -> Result<H>,
+    ) -> Result<(A, A, u16, Vec<H>)> {
         let address = |what: &str, text: &str| {
             text.parse()
                 .map_err(|_| invalid(format!("{what} is {text:?}, which is no {family} address")))
@@ -222,6 +249,37 @@ impl Udp {
             address("ip_addr", &self.ip_addr)?,
             address("dns_addr", &self.dns_addr)?,
             port,
+            (self.hosts.iter())
+                .map(|(name, address)| host(name, address))
+                .collect::<Result<_>>()?,
         ))
+    }
+}
+
+impl Local {
+    fn message(self) -> Result<irm::Impairment> {
+        Ok(irm::Impairment {
+            loss: scaled("loss", self.loss, 1e6)?,
+            delay_us: scaled("delay", self.delay, 1e6)?,
+            jitter_us: scaled("jitter", self.jitter, 1e6)?,
+            reorder: scaled("reorder", self.reorder, 1e6)?,
+            duplicate: scaled("duplicate", self.duplicate, 1e6)?,
+            corrupt: scaled("corrupt", self.corrupt, 1e6)?,
+            mtu: self.mtu.get("mtu")?,
+            seed: self.seed,
+        })
+    }
+}
+
+/// A probability or a time in s as the millionths of the message.
+fn scaled(field: &str, value: f64, factor: f64) -> Result<u32> {
+    let scaled = (value * factor).round();
+    if (0.0..=f64::from(u32::MAX)).contains(&scaled) {
+        // Whole and in range.
+        Ok(scaled as u32)
+    } else {
+        Err(invalid(format!(
+            "{field} is {value}; it must be 0 or more, and not that large"
+        )))
     }
 }
