@@ -39,7 +39,8 @@ def policies() -> dict[str, LoadBalancePolicy]:
 
 #: What the module offers.
 DOCUMENTED = """
-create_ipcp destroy_ipcp list_ipcps show_ipcp bootstrap_ipcp enroll_ipcp connect_ipcp disconnect_ipcp
+create_ipcp destroy_ipcp list_ipcps show_ipcp bootstrap_ipcp enroll_ipcp
+connect_ipcp disconnect_ipcp
 bind_program unbind_program bind_process unbind_process bind_ipcp unbind_ipcp
 create_name destroy_name list_names reg_name unreg_name autoboot
 BindError IrmError IpcpType IpcpConfig IpcpInfo NameInfo UnicastConfig DtConfig

@@ -50,7 +50,8 @@ LinkStateConfig RoutingConfig DtConfig DhtConfig DirConfig UnicastConfig EthConf
 Udp4Config Udp6Config LocalConfig IpcpConfig NameSecPaths NameInfo IpcpInfo
 IrmError IpcpCreateError IpcpBootstrapError IpcpEnrollError IpcpConnectError NameError
 BindError IrmNameError
-create_ipcp destroy_ipcp list_ipcps show_ipcp enroll_ipcp bootstrap_ipcp connect_ipcp disconnect_ipcp
+create_ipcp destroy_ipcp list_ipcps show_ipcp enroll_ipcp bootstrap_ipcp
+connect_ipcp disconnect_ipcp
 bind_program unbind_program bind_process unbind_process
 create_name destroy_name list_names reg_name unreg_name
 """

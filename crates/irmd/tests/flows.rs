@@ -103,7 +103,7 @@ fn a_local_layer_from_creation_to_destruction() {
         assert_eq!(again.kind(), ErrorKind::IpcpState);
         let enroll = irm.enroll_ipcp(pid, "home").unwrap_err();
         assert_eq!(enroll.kind(), ErrorKind::NotSupported);
-        assert!(enroll.to_string().contains("IPCP type local"), "{enroll}");
+        assert!(enroll.to_string().contains("of type local"), "{enroll}");
         let list = irm.list_ipcps().unwrap();
         assert_eq!(list.len(), 1);
         assert_eq!(list[0].state(), IpcpState::Operational);
