@@ -212,7 +212,62 @@ def encrypted_packet() -> None:
         seed("encrypted_packet", bytes([4, 1]) + steps((14, data + wire), (0x4E, data)))
 
 
+def transfer_packets(name: str) -> list[bytes]:
+    """The data transfer packets of a capture: those on the adjacency with EID 65."""
+    payloads = [frame[18:] for frame in frames(name) if frame[14:16] == b"\0\x41"]
+    return [packet for packet in payloads if len(packet) >= 15 and packet[:1] != b"\x0a"]
+
+
+def dt_packet() -> None:
+    def talk(*packets: tuple[int, bytes]) -> bytes:
+        return b"".join(bytes([len(p[:255]), queue]) + p[:255] for queue, p in packets)
+
+    own, other, stranger = (struct.pack("<I", address) for address in (1, 7, 99))
+    header = b"\0\x3c\0"
+    kinds = [
+        own + header + bytes(8) + b"message",
+        own + header + b"\x01" + bytes(7),
+        own + header + b"\x41" + bytes(7) + b"data",
+        other + header + b"\x41" + bytes(7) + b"data",
+        other + b"\x02\x01\0" + bytes(8),
+        stranger + header + bytes(8),
+        b"",
+        b"short",
+    ]
+    for setup in (1, 3, 5, 60):
+        for widths in (0x3B, 0x3F, 0):
+            queues = [(queue, kind) for queue in (0, 40, 0xC0, 0x80) for kind in kinds]
+            seed("dt_packet", bytes([widths, setup]) + talk(*queues))
+    packets = [(20, packet) for packet in transfer_packets("06-unicast-2nodes.pcap")]
+    seed("dt_packet", bytes([0x3B, 60]) + talk(*packets))
+
+
+def fa_machine() -> None:
+    request, grant, refuse = (1, b"\x02\x50data"), (2, b"\x01\0data"), (2, b"\x01\xff")
+    allocate, wait = (3, b"\x05data"), (7, b"\xff")
+    for actions in (
+        [allocate, grant, (6, b"\x01"), (5, b"\x01")],
+        [allocate, refuse, allocate, wait],
+        [request, (4, b"\x01\0data"), (2, b"\x01"), (5, b"\x01")],
+        [request, (4, b"\x01\xff"), request, wait, (4, b"\x02\0")],
+        [(1, bytes([source, eid])) for source in (2, 3, 4, 5) for eid in range(80, 87)] + [wait],
+        [allocate] * 30 + [wait],
+    ):
+        seed("fa_machine", steps(*actions))
+    messages = [
+        packet[15:]
+        for name in ("06-unicast-2nodes.pcap", "12-mb-ecn.pcap")
+        for packet in transfer_packets(name)
+        if packet[7:15] == bytes(8)
+    ]
+    # Requests need hashes of 28 bytes here: what is beyond is data.
+    for start in (0, 4):
+        seed("fa_machine", steps(*[(0, message) for message in messages[start : start + 6]]))
+
+
 for write in (
+    dt_packet,
+    fa_machine,
     control_frame,
     oping_message,
     frcp_input,

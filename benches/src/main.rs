@@ -5,6 +5,7 @@
 
 mod alloc;
 mod costs;
+mod forwarding;
 mod futex_ring;
 mod handshake;
 mod identity;
@@ -44,13 +45,14 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const NAME: &str = "bench";
 
 /// The parts that can be measured alone, by name.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "messages",
     "allocation",
     "memory",
     "services",
     "handshakes",
     "costs",
+    "forwarding",
     "frcp",
 ];
 
@@ -60,6 +62,9 @@ fn run(parts: &[&str]) -> Outcome {
         return Err(format!("{unknown:?} is no part; parts are {}", PARTS.join(", ")).into());
     }
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    if parts == ["forwarding"] {
+        return forwarding::run();
+    }
     let security = tempfile::Builder::new().prefix("o7s-bench-").tempdir()?;
     let security = security.path();
     identity::make(security)?;
@@ -86,6 +91,9 @@ fn run(parts: &[&str]) -> Outcome {
     }
     if wanted("costs") {
         costs::run(security)?;
+    }
+    if wanted("forwarding") {
+        forwarding::run()?;
     }
     drop(daemon);
     if wanted("frcp") {
