@@ -363,6 +363,14 @@ int cep_rcv(int                fd,
         if (length < 0)
                 return length;
 
+        if (length == sizeof(buf)) {
+                /* No such message; the rest goes with it. */
+                do {
+                        length = flow_read(fd, buf, sizeof(buf));
+                } while (length == sizeof(buf));
+                return length < 0 ? length : -EPERM;
+        }
+
         IN_RUST(result = o7s_c_cep_decode(buf, length, out));
 
         return result;

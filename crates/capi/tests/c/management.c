@@ -1,10 +1,12 @@
 /*
- * Every function of irm.h, and its errors.
+ * Every function of irm.h, and its errors. The argument is a directory for files.
  */
 #include "check.h"
 
-static void names(void)
+static void names(const char * directory)
 {
+        FILE *             conf;
+        char               path[NAME_PATH_SIZE + 1];
         struct name_info   info;
         struct name_info * list = (struct name_info *) &info;
         ssize_t            count;
@@ -21,8 +23,15 @@ static void names(void)
         info.pol_lb = LB_INVALID;
         CHECK(irm_create_name(&info), -EINVAL);
         info.pol_lb = LB_SPILL;
-        strcpy(info.c.key, "/etc/key");
-        strcpy(info.s.enc, "/etc/enc");
+        snprintf(path, sizeof(path), "%s/enc.conf", directory);
+        conf = fopen(path, "w");
+        CHECK(conf != NULL, 1);
+        fputs("cipher=aes-256-gcm\n", conf);
+        fclose(conf);
+        strcpy(info.c.enc, path);
+        strcpy(info.s.enc, "/nowhere");
+        CHECK(irm_create_name(&info), -ENOENT);
+        strcpy(info.s.enc, path);
         CHECK(irm_create_name(&info), 0);
         CHECK(irm_create_name(&info), 0);
         memset(&info, 0, sizeof(info));
@@ -37,8 +46,8 @@ static void names(void)
         CHECK(strcmp(list[1].name, "second"), 0);
         CHECK(list[0].pol_lb, LB_RR);
         CHECK(list[1].pol_lb, LB_SPILL);
-        CHECK(strcmp(list[1].c.key, "/etc/key"), 0);
-        CHECK(strcmp(list[1].s.enc, "/etc/enc"), 0);
+        CHECK(strcmp(list[1].c.enc, path), 0);
+        CHECK(strcmp(list[1].s.enc, path), 0);
         CHECK(list[1].s.key[0], 0);
 
         CHECK(irm_reg_name(NULL, local_ipcp()), -EINVAL);
@@ -156,9 +165,10 @@ static void ipcps(void)
         free(list);
 }
 
-int main(void)
+int main(int argc, char ** argv)
 {
-        names();
+        CHECK(argc, 2);
+        names(argv[1]);
         bindings();
         ipcps();
 
