@@ -280,6 +280,8 @@ fn registration_stops_at_the_first_failure() {
             ipcp(1, IpcpType::Local, "a", "one"),
             ipcp(2, IpcpType::Local, "b", "two"),
             ipcp(3, IpcpType::Local, "c", "three"),
+            // Not meant by a pattern: it has no names.
+            ipcp(4, IpcpType::Broadcast, "d", "four"),
         ]),
         Body::ListNames(_) => Body::Names(NameList {
             names: vec![NameInfo {
@@ -299,6 +301,12 @@ fn registration_stops_at_the_first_failure() {
         })
     };
     assert_eq!(requests, [register(1), register(2)]);
+    let (ran, requests) = scripted::run("n r known l t*", answer);
+    ran.failed(1);
+    assert_eq!(requests, [register(2)]);
+    let (ran, requests) = scripted::run("n r known l four", answer);
+    ran.ok();
+    assert_eq!(requests, [register(4)]);
     // An unknown name is created first.
     let (ran, requests) = scripted::run("n r new l one", answer);
     ran.ok();

@@ -47,7 +47,7 @@ pub const IPCP_REMOTE_CALL: Duration = Duration::from_secs(30);
 /// Answer of an IPCP that is to give a flow back. Nobody waits for it.
 pub const IPCP_DEALLOC: Duration = Duration::from_secs(180);
 /// From the start of an IPCP to its first message.
-pub const IPCP_BOOT: Duration = Duration::from_secs(5);
+pub const IPCP_BOOT: Duration = Duration::from_secs(10);
 /// From SIGTERM to SIGKILL.
 pub const KILL_GRACE: Duration = Duration::from_secs(3);
 /// How long "bind process" waits for the process to announce itself.

@@ -233,7 +233,13 @@ impl Executor {
         };
         let all = ipcps.clone();
         ipcps.retain(|ipcp| {
-            has(&selection.layers, &ipcp.layer) || has(&selection.ipcps, &ipcp.name)
+            let named =
+                selection.layers.contains(&ipcp.layer) || selection.ipcps.contains(&ipcp.name);
+            // Broadcast layers have no names: a pattern does not mean them.
+            let has_names = ipcp.ipcp_type != IpcpType::Broadcast as i32;
+            named
+                || has_names
+                    && (has(&selection.layers, &ipcp.layer) || has(&selection.ipcps, &ipcp.name))
         });
         if ipcps.is_empty() {
             let given: Vec<String> = [("layer", &selection.layers), ("ipcp", &selection.ipcps)]
