@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{net::Ipv4Addr, process::Command};
+use std::net::Ipv4Addr;
 
 use o7s::{
     ErrorKind, QosSpec,
@@ -11,7 +11,10 @@ use o7s::{
         Udp6Host,
     },
 };
-use support::node::{Node, connect, next};
+use support::{
+    namespace::{ip, own_network},
+    node::{Node, connect, next},
+};
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -176,27 +179,6 @@ fn what_keeps_a_udp_layer_from_starting_is_said() {
     assert!(message.contains("different ports"), "{message}");
     let message = refused(&eth(IpcpType::EthDix, "no-such-dev"));
     assert!(message.contains("no network device"), "{message}");
-}
-
-/// Moves this thread, and what it starts, to a network of its own; false and a word if it cannot.
-fn own_network() -> bool {
-    // SAFETY: the new network is this thread's alone, and files are not unshared.
-    #[allow(unsafe_code, reason = "a system call")]
-    let outcome = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
-    if outcome.is_err() {
-        eprintln!("skipped: without root no network namespace can be made");
-        return false;
-    }
-    ip("link set lo up")
-}
-
-fn ip(command: &str) -> bool {
-    let done = Command::new("ip").args(command.split(' ')).status();
-    let done = done.is_ok_and(|status| status.success());
-    if !done {
-        eprintln!("skipped: 'ip {command}' is not possible here");
-    }
-    done
 }
 
 /// Two devices at the ends of one cable.

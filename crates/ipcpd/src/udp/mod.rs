@@ -3,6 +3,7 @@
 //! This is the way to the network: one socket, and how names are found ([`names`]). The rest is
 //! [`crate::shim`]'s.
 
+pub mod dns;
 pub mod names;
 
 use std::{

@@ -4,23 +4,36 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr, SocketAddrV6},
+    sync::Arc,
 };
 
-use o7s::Result;
 use o7s_proto::shim::{Address, host_name};
 use o7s_wire::hash::NameHash;
 
-use super::{Host, hash};
+use tokio::sync::Mutex;
+
+use super::{
+    Host,
+    dns::{self, Update},
+    hash,
+};
 use crate::{
     framework::{Operation, Post},
     shim::Told,
 };
 
+/// Port of name servers.
+const DNS_PORT: u16 = 53;
+/// Updates that may be under way at once.
+const LINES: usize = 16;
+
 /// How names are found.
 #[derive(Debug)]
 pub struct Names {
     own: SocketAddr,
-    server: Option<IpAddr>,
+    server: Option<SocketAddr>,
+    /// Updates of one name keep their order: each name has its line.
+    lines: Arc<[Mutex<()>; LINES]>,
     hosts: HashMap<NameHash, Vec<Address>>,
 }
 
@@ -32,9 +45,14 @@ impl Names {
         for (name, address) in hosts {
             by_hash.entry(hash(&name)).or_default().push(address.into());
         }
+        let server = server.map(|ip| match usable(own, (ip, DNS_PORT).into()) {
+            Some(Address::Udp(server)) => server,
+            _ => (ip, DNS_PORT).into(),
+        });
         Self {
             own,
             server,
+            lines: Arc::new(std::array::from_fn(|_| Mutex::new(()))),
             hosts: by_hash,
         }
     }
@@ -51,22 +69,62 @@ impl Names {
             post.send(Told::Resolved(hash, addresses.clone()));
             return;
         }
-        let (own, post) = (self.own, post.clone());
+        let (own, server, post) = (self.own, self.server, post.clone());
         tokio::spawn(async move {
-            let addresses = look_up(own, &host_name(&hash)).await;
+            let name = host_name(&hash);
+            let addresses = match server {
+                None => look_up(own, &name).await,
+                Some(server) => ask(own, server, &name).await,
+            };
             post.send(Told::Resolved(hash, addresses));
         });
     }
 
     /// Publishes a name; [`Told::Published`] tells what came of it.
     pub fn publish(&self, operation: Operation, hash: NameHash, post: &Post<Told>) {
-        let outcome: Result<()> = Ok(());
-        post.send(Told::Published(operation, hash, outcome));
+        self.update(operation, Update::Add, hash, post);
     }
 
     /// Undoes [`Names::publish`]; [`Told::Published`] tells that it is done, in any case.
     pub fn withdraw(&self, operation: Operation, hash: &NameHash, post: &Post<Told>) {
-        post.send(Told::Published(operation, hash.clone(), Ok(())));
+        self.update(operation, Update::Remove, hash.clone(), post);
+    }
+
+    fn update(&self, operation: Operation, what: Update, hash: NameHash, post: &Post<Told>) {
+        let Some(server) = self.server else {
+            post.send(Told::Published(operation, hash, Ok(())));
+            return;
+        };
+        let (own, lines, post) = (self.own.ip(), self.lines.clone(), post.clone());
+        tokio::spawn(async move {
+            let line = hash.as_bytes().first().map_or(0, |byte| usize::from(*byte));
+            let _turn = lines[line % LINES].lock().await;
+            let mut outcome = dns::update(server, what, &host_name(&hash), own).await;
+            if what == Update::Remove
+                && let Err(error) = outcome
+            {
+                // The name is not registered any more, whatever the server says.
+                tracing::warn!("A name stays with the name server: {error}.");
+                outcome = Ok(());
+            }
+            post.send(Told::Published(operation, hash, outcome));
+        });
+    }
+}
+
+/// What a name server knows.
+async fn ask(own: SocketAddr, server: SocketAddr, name: &str) -> Vec<Address> {
+    match dns::addresses(server, name, own.is_ipv6()).await {
+        Ok(found) => {
+            let addresses = found.into_iter().map(|ip| (ip, own.port()).into());
+            addresses
+                .filter_map(|address| usable(own, address))
+                .collect()
+        }
+        Err(error) => {
+            tracing::warn!("Cannot find a name: {error}.");
+            Vec::new()
+        }
     }
 }
 

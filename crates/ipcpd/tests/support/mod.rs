@@ -6,6 +6,7 @@
     reason = "a module of each test file, which uses its own part"
 )]
 
+pub mod namespace;
 pub mod node;
 
 use std::{
