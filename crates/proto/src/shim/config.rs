@@ -186,20 +186,20 @@ impl Default for Limits {
             queries: 1024,
             waiters: 1024,
             flows: 32_768,
-            arrived: 1024,
-            arrived_per_source: 128,
+            arrived: 4096,
+            arrived_per_source: 1024,
             answers: 1024,
             answer_bytes: 1 << 20,
             transmits: 4096,
             early: 16,
             early_bytes: 1 << 18,
             source_rate: Rate {
-                per_second: 500,
-                burst: 1000,
+                per_second: 2000,
+                burst: 4000,
             },
             total_rate: Rate {
-                per_second: 4000,
-                burst: 4000,
+                per_second: 8000,
+                burst: 8000,
             },
         }
     }

@@ -171,7 +171,11 @@ impl Shim {
         let Some((at, after)) = query.again else {
             return;
         };
-        if at > now || !query.answers.is_empty() {
+        if !query.answers.is_empty() {
+            query.again = None;
+            return;
+        }
+        if at > now {
             return;
         }
         let jitter = Duration::from_micros(self.random.below(1000));

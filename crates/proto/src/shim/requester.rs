@@ -234,12 +234,14 @@ impl Shim {
             self.refuse_flow(now, flow, Refusal::Silence { after });
             return;
         }
-        if let (Some(target), Some((at, after))) = (target, asking.again)
+        if let Some((at, after)) = asking.again
             && at <= now
         {
-            asking.again = Some((now + after, (after * 2).min(most)));
-            self.stats.requests_repeated += 1;
-            self.transmit_request(flow, target);
+            asking.again = target.map(|_| (now + after, (after * 2).min(most)));
+            if let Some(target) = target {
+                self.stats.requests_repeated += 1;
+                self.transmit_request(flow, target);
+            }
         }
         if let Some((_, asking)) = self.asking(flow)
             && asking.recheck.is_some_and(|at| at <= now)
