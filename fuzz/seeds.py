@@ -265,6 +265,27 @@ def fa_machine() -> None:
         seed("fa_machine", steps(*[(0, message) for message in messages[start : start + 6]]))
 
 
+def dht_message() -> None:
+    vectors = json.loads((DATA / "vectors" / "directory-enrollment.json").read_text())
+    for part in ("messages", "parse"):
+        for vector in vectors[part]:
+            if vector["message"] == "dht_msg":
+                seed("dht_message", bytes.fromhex(vector["hex"]))
+
+
+def dht_machine() -> None:
+    # Answers to what it asks, with and without contacts and values.
+    answers = bytes([1, 2, 8, 0xE1, 3, 9, 2, 4, 0]) * 12
+    names = bytes([4, 7, 0, 6, 8, 0, 6, 7, 0])
+    pause = bytes([7, 200, 1, 7, 250, 7])
+    for setup in (0x23, 0x63, 0x00, 0x3F):
+        run = bytes([setup]) + answers + names + answers + pause + answers
+        seed("dht_machine", run)
+        seed("dht_machine", run + bytes([9, 2, 0, 8, 2, 0, 5, 7, 0, 9, 8, 1]) + pause * 9)
+        stores = b"".join(bytes([3 + 10 * n, 5 + n, 7]) for n in range(20))
+        seed("dht_machine", bytes([setup]) + stores + answers + pause * 20)
+
+
 for write in (
     dt_packet,
     fa_machine,
@@ -277,5 +298,7 @@ for write in (
     certificate,
     kex_key,
     encrypted_packet,
+    dht_message,
+    dht_machine,
 ):
     write()

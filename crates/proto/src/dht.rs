@@ -53,7 +53,7 @@ use std::{
 
 use o7s_wire::{
     address::Address,
-    dht::{Body, Contact, Find, Key, Message},
+    dht::{Body, Contact, Find, Key, Message, Value},
     hash::NameHash,
 };
 
@@ -323,7 +323,7 @@ impl Dht {
         match body {
             Body::FindNodeRsp(nodes) => self.handle_answer(now, src, &nodes, None),
             Body::FindValueRsp { nodes, values } => {
-                let values = values.iter().filter_map(|value| value.address());
+                let values = values.iter().filter_map(Value::address);
                 let values = values.take(store::PER_KEY).collect();
                 self.handle_answer(now, src, &nodes, Some(values));
             }

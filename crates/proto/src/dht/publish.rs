@@ -194,13 +194,8 @@ impl Dht {
             if !self.names.contains_key(&key) {
                 continue;
             }
-            if self.table.is_small() {
-                let all = self.table.closest(&key, usize::MAX, |_| true);
-                self.publish_at(now, key, &all);
-            } else {
-                let id = self.start_lookup(now, key, Goal::Publish);
-                self.advance(now, id);
-            }
+            let id = self.start_lookup(now, key, Goal::Publish);
+            self.advance(now, id);
         }
     }
 

@@ -200,7 +200,15 @@ impl Dht {
         match lookup.goal {
             Goal::Values => self.answer_query(lookup.key, Vec::new()),
             Goal::Publish => {
-                let holders = lookup.closest(self.config.k());
+                let mut holders = lookup.closest(self.config.k());
+                if self.table.is_small() {
+                    // A member of 0.23 asks any of those that it knows (§9).
+                    for contact in self.table.closest(&lookup.key, usize::MAX, |_| true) {
+                        if !holders.contains(&contact) {
+                            holders.push(contact);
+                        }
+                    }
+                }
                 self.publish_at(now, lookup.key, &holders);
             }
             Goal::Neighbours => self.know_neighbours(now),

@@ -140,7 +140,9 @@ impl Dht {
         let latest = unix + u64::from(self.config.t_expire) + CLOCK_SLACK;
         let expiry = expiry.min(u32::try_from(latest).unwrap_or(u32::MAX));
         let turn = self.replication_turn(now);
-        let put = self.store.put(unix, &key, address, expiry, own_word, turn);
+        let put = self
+            .store
+            .put((now, unix), &key, address, expiry, own_word, turn);
         match put {
             Put::New if own_word && self.is_misplaced(&key) => {
                 // A member of 0.23 does not store by distance (§5.5): those who look it up do.

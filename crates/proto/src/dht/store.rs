@@ -105,7 +105,7 @@ impl Store {
     /// Keeps a value until `expiry`; `own_word`: the registrant says so. It is passed on at `replicate`.
     pub(super) fn put(
         &mut self,
-        unix: u64,
+        (now, unix): (Instant, u64),
         key: &Key,
         address: Address,
         expiry: u32,
@@ -164,7 +164,9 @@ impl Store {
         });
         self.count += 1;
         *self.registrants.entry(address).or_default() += 1;
-        self.due = Some(self.due.map_or(replicate, |due| due.min(replicate)));
+        let left = u64::from(expiry).saturating_sub(unix);
+        let turn = replicate.min(now + Duration::from_secs(left + 1));
+        self.due = Some(self.due.map_or(turn, |due| due.min(turn)));
         Put::New
     }
 
@@ -275,8 +277,11 @@ mod tests {
         let now = Instant::now();
         let mut store = Store::new(key(0));
         let a = Address::new(5);
-        assert_eq!(store.put(100, &key(1), a, 200, true, now), Put::New);
-        assert_eq!(store.put(100, &key(1), a, 150, true, now), Put::Known);
+        assert_eq!(store.put((now, 100), &key(1), a, 200, true, now), Put::New);
+        assert_eq!(
+            store.put((now, 100), &key(1), a, 150, true, now),
+            Put::Known
+        );
         assert_eq!(store.values(&key(1), 200), [a]);
         assert!(store.values(&key(1), 201).is_empty());
         store.sweep(now, 201, SWEEP_PAUSE, 9);
@@ -289,11 +294,17 @@ mod tests {
         let now = Instant::now();
         let mut store = Store::new(key(0));
         for n in 1..=PER_KEY as u64 {
-            store.put(0, &key(1), Address::new(n), 100, false, now);
+            store.put((now, 0), &key(1), Address::new(n), 100, false, now);
         }
         let (late, true_one) = (Address::new(98), Address::new(99));
-        assert_eq!(store.put(0, &key(1), late, 100, false, now), Put::Refused);
-        assert_eq!(store.put(0, &key(1), true_one, 100, true, now), Put::New);
+        assert_eq!(
+            store.put((now, 0), &key(1), late, 100, false, now),
+            Put::Refused
+        );
+        assert_eq!(
+            store.put((now, 0), &key(1), true_one, 100, true, now),
+            Put::New
+        );
         assert_eq!(store.values(&key(1), 0)[0], true_one);
         assert_eq!(store.len(), PER_KEY);
     }
@@ -303,11 +314,14 @@ mod tests {
         let now = Instant::now();
         let mut store = Store::new(key(0));
         let a = Address::new(5);
-        store.put(0, &key(1), a, 100, true, now);
+        store.put((now, 0), &key(1), a, 100, true, now);
         store.withdraw(&key(1), a);
         assert!(store.values(&key(1), 0).is_empty());
-        assert_eq!(store.put(0, &key(1), a, 200, false, now), Put::Refused);
-        assert_eq!(store.put(0, &key(1), a, 200, true, now), Put::New);
+        assert_eq!(
+            store.put((now, 0), &key(1), a, 200, false, now),
+            Put::Refused
+        );
+        assert_eq!(store.put((now, 0), &key(1), a, 200, true, now), Put::New);
         assert_eq!(store.values(&key(1), 0), [a]);
     }
 
@@ -319,8 +333,27 @@ mod tests {
             let mut bytes = [0; 32];
             bytes[..4].copy_from_slice(&n.to_be_bytes());
             let key = Key::from_bytes(&bytes).unwrap();
-            let put = store.put(0, &key, Address::new(1), 100, true, now);
+            let put = store.put((now, 0), &key, Address::new(1), 100, true, now);
             assert_eq!(put == Put::New, n < PER_REGISTRANT);
         }
+    }
+
+    #[test]
+    fn a_full_store_keeps_what_is_near() {
+        let now = Instant::now();
+        let mut store = Store::new(key(0));
+        for n in 0..MAX_VALUES as u32 + 1_000 {
+            let mut bytes = [0; 32];
+            // The later the nearer.
+            bytes[..4].copy_from_slice(&(u32::MAX - n).to_be_bytes());
+            let key = Key::from_bytes(&bytes).unwrap();
+            let address = Address::from(1 + n % 64);
+            assert_eq!(store.put((now, 0), &key, address, 100, true, now), Put::New);
+        }
+        assert_eq!(store.len(), MAX_VALUES);
+        let refused = store.put((now, 0), &key(0xff), Address::new(99), 100, true, now);
+        assert_eq!(refused, Put::Refused);
+        store.sweep(now, 101, SWEEP_PAUSE, 9);
+        assert_eq!((store.len(), store.registrants.len()), (0, 0));
     }
 }

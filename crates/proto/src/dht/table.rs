@@ -139,7 +139,7 @@ impl Table {
             found.select_nth_unstable_by(n, |a, b| a.0.cmp(&b.0));
             found.truncate(n);
         }
-        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found.sort_unstable_by_key(|found| found.0);
         found.into_iter().map(|(_, contact)| contact).collect()
     }
 

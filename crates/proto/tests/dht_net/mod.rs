@@ -13,14 +13,14 @@ use o7s_wire::{
 };
 
 /// Wall clock at the start, Unix seconds.
-pub const UNIX: u64 = 1_800_000_000;
+pub(crate) const UNIX: u64 = 1_800_000_000;
 
 /// A generator for the network itself (SplitMix64).
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,11 +28,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.number() % limit as u64).unwrap()
     }
 
-    pub fn chance(&mut self, per_mille: u64) -> bool {
+    pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
         self.number() % 1_000 < per_mille
     }
 }
@@ -43,34 +43,34 @@ enum Happening {
     Timer(Address),
 }
 
-pub struct Member {
-    pub dht: Dht,
-    pub events: Vec<Event>,
+pub(crate) struct Member {
+    pub(crate) dht: Dht,
+    pub(crate) events: Vec<Event>,
     timer: Option<Instant>,
     side: u8,
 }
 
-pub struct Network {
-    pub now: Instant,
+pub(crate) struct Network {
+    pub(crate) now: Instant,
     start: Instant,
-    pub dice: Dice,
-    pub members: BTreeMap<Address, Member>,
+    pub(crate) dice: Dice,
+    pub(crate) members: BTreeMap<Address, Member>,
     agenda: BinaryHeap<Reverse<(Instant, u64, Happening)>>,
     order: u64,
     /// Lost packets of a thousand.
-    pub loss: u64,
-    pub config: Config,
-    pub messages: u64,
-    pub bytes: u64,
+    pub(crate) loss: u64,
+    pub(crate) config: Config,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
     next_address: u32,
     /// Members of different sides do not reach each other.
-    pub split: bool,
+    pub(crate) split: bool,
     /// A message to a member that is gone is told to its sender, as routing would.
-    pub routing_tells: bool,
+    pub(crate) routing_tells: bool,
 }
 
 impl Network {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let start = Instant::now();
         Self {
             now: start,
@@ -89,7 +89,7 @@ impl Network {
         }
     }
 
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.now - self.start
     }
 
@@ -99,7 +99,7 @@ impl Network {
     }
 
     /// A new member, enrolled by a random one.
-    pub fn add(&mut self) -> Address {
+    pub(crate) fn add(&mut self) -> Address {
         let peer = self.any();
         let address = Address::from(self.next_address);
         self.next_address += 1;
@@ -123,7 +123,7 @@ impl Network {
     }
 
     /// A random member.
-    pub fn any(&mut self) -> Option<Address> {
+    pub(crate) fn any(&mut self) -> Option<Address> {
         let count = self.members.len();
         (count > 0).then(|| {
             let at = self.dice.below(count);
@@ -131,16 +131,16 @@ impl Network {
         })
     }
 
-    pub fn crash(&mut self, address: Address) {
+    pub(crate) fn crash(&mut self, address: Address) {
         self.members.remove(&address);
     }
 
-    pub fn dht(&mut self, address: Address) -> &mut Dht {
+    pub(crate) fn dht(&mut self, address: Address) -> &mut Dht {
         &mut self.members.get_mut(&address).unwrap().dht
     }
 
     /// Takes what a member has to send and to say, and its deadline.
-    pub fn settle(&mut self, address: Address) {
+    pub(crate) fn settle(&mut self, address: Address) {
         let Some(mut member) = self.members.remove(&address) else {
             return;
         };
@@ -214,13 +214,17 @@ impl Network {
         true
     }
 
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let limit = self.now + time;
         while self.step(limit) {}
     }
 
     /// Runs until `done`, at most for `time`. Whether it came to that.
-    pub fn run_until(&mut self, time: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(
+        &mut self,
+        time: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> bool {
         let limit = self.now + time;
         loop {
             if done(self) {
@@ -233,7 +237,7 @@ impl Network {
     }
 
     /// A layer of `n` members that have joined one after the other.
-    pub fn grow(&mut self, n: usize, pause: Duration) {
+    pub(crate) fn grow(&mut self, n: usize, pause: Duration) {
         for _ in 0..n {
             self.add();
             self.run(pause);
@@ -242,7 +246,7 @@ impl Network {
     }
 
     /// Registers a name and waits until it is published. The copies.
-    pub fn register(&mut self, at: Address, name: &NameHash) -> usize {
+    pub(crate) fn register(&mut self, at: Address, name: &NameHash) -> usize {
         let now = self.now;
         self.dht(at).register(now, name).unwrap();
         self.settle(at);
@@ -264,7 +268,7 @@ impl Network {
     }
 
     /// Looks a name up: what is found, and in which time.
-    pub fn query(&mut self, at: Address, name: &NameHash) -> (Vec<Address>, Duration) {
+    pub(crate) fn query(&mut self, at: Address, name: &NameHash) -> (Vec<Address>, Duration) {
         let asked = self.now;
         self.members.get_mut(&at).unwrap().events.clear();
         self.dht(at).query(asked, name).unwrap();
@@ -287,6 +291,6 @@ impl Network {
     }
 }
 
-pub fn name(n: u64) -> NameHash {
+pub(crate) fn name(n: u64) -> NameHash {
     DirHash::Sha3_256.digest(&n.to_be_bytes())
 }
