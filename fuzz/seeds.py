@@ -286,7 +286,45 @@ def dht_machine() -> None:
         seed("dht_machine", bytes([setup]) + stores + answers + pause * 20)
 
 
+def enroll_message() -> None:
+    vectors = json.loads((DATA / "vectors" / "directory-enrollment.json").read_text())
+    for part in ("messages", "parse"):
+        for vector in vectors[part]:
+            if vector["message"].startswith(("cep", "enroll")):
+                seed("enroll_message", bytes.fromhex(vector["hex"]))
+    seed("enroll_message", struct.pack(">QQQ", 0x0D0C0B0A, 0x04030201, 6))
+
+
+def enroll_machine() -> None:
+    def step(action: int, flow: int, data: bytes) -> bytes:
+        return bytes([action, flow, len(data)]) + data
+
+    vectors = json.loads((DATA / "vectors" / "directory-enrollment.json").read_text())
+    for exchange in vectors["exchanges"][:4]:
+        run = [step(1, 2, b""), step(0, 1, b"")]
+        for side, message in exchange["steps"]:
+            packet = bytes.fromhex(message)
+            run += [step(2, 2 if side == "initiator" else 1, packet), step(4, 0, packet)]
+        seed("enroll_machine", b"".join(run))
+    silent = b"".join(step(1, flow, b"") for flow in range(255))
+    seed("enroll_machine", silent + bytes([6, 0, 20]) + silent + bytes([6, 0, 255]))
+
+
+def linkstate_machine() -> None:
+    up = bytes([2, 1, 0, 0, 2, 2, 0, 0, 0, 3, 2, 0, 0, 4, 3, 0])
+    known = b"".join(bytes([22, 1 + n % 2, 2 + n, 3 + n, 22, 1, 3 + n, 2 + n]) for n in range(10))
+    own = bytes([22, 1, 2, 1, 38, 2, 3, 1])
+    gone = bytes([201, 1, 2, 3, 1, 3, 0, 0, 22, 1, 1, 2, 202, 1, 1, 2, 240, 2, 1, 2])
+    for policy in range(3):
+        run = bytes([policy]) + up + own + known + bytes([4, 0, 100, 100])
+        seed("linkstate_machine", run + gone + bytes([4, 0, 255, 255]) * 4)
+        seed("linkstate_machine", run + bytes([3, 1, 0, 0, 5, 2, 24, 0]) + bytes(range(60, 84)))
+
+
 for write in (
+    enroll_message,
+    enroll_machine,
+    linkstate_machine,
     dt_packet,
     fa_machine,
     control_frame,
