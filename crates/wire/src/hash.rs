@@ -166,7 +166,10 @@ mod tests {
         for hash in ALL {
             assert_eq!(hash.digest(b"n").as_bytes().len(), hash.len());
             assert_eq!(DirHash::from_number(hash as u32), Some(hash));
-            assert_eq!(hash.to_string().parse().is_ok(), CHOICE.contains(&hash));
+            assert_eq!(
+                hash.to_string().parse::<DirHash>().is_ok(),
+                CHOICE.contains(&hash)
+            );
         }
         assert_eq!(DirHash::from_number(5), Some(DirHash::Md5));
         assert_eq!(
