@@ -227,7 +227,7 @@ fn trap_20_link_local_addresses() {
         .alloc(now, FlowKey(1), hash.clone(), QosSpec::RAW, b"oap")
         .expect("it starts");
     node.after(now);
-    assert_eq!(node.resolves, [hash.clone()]);
+    assert_eq!(node.resolves, std::slice::from_ref(&hash));
     let resolved = [Address::Udp(address(3).into())];
     node.shim.resolved(now, &hash, &resolved);
     node.after(now);
