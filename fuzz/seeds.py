@@ -321,6 +321,56 @@ def linkstate_machine() -> None:
         seed("linkstate_machine", run + bytes([3, 1, 0, 0, 5, 2, 24, 0]) + bytes(range(60, 84)))
 
 
+def shim_vectors() -> list[tuple[str, bytes]]:
+    lines = (DATA / "vectors" / "shims.tsv").read_text().splitlines()
+    return [(name, bytes.fromhex(digits)) for name, digits in (line.split("\t") for line in lines)]
+
+
+def shim_frame() -> None:
+    # The first byte: format, length of the hash.
+    formats = {"dix": 0 | 2 << 2, "llc": 1 | 2 << 2, "udp": 2}
+    for name, frame in shim_vectors():
+        seed("shim_frame", bytes([formats[name[:3]]]) + frame)
+        if not name.startswith("udp"):
+            tagged = frame[:12] + b"\x81\0\xe0\0" + frame[12:] + b"\0" * 20
+            seed("shim_frame", bytes([formats[name[:3]]]) + tagged)
+    for frame in frames("04-eth-dix-qos.pcap")[:24]:
+        seed("shim_frame", bytes([formats["dix"]]) + frame)
+    seed("shim_frame", b"\x0b" + b"\0" * 80)
+
+
+def shim_machine() -> None:
+    def step(action: int, what: int, data: bytes = b"") -> bytes:
+        return bytes([action, what, len(data)]) + data
+
+    def message(kind: int, requester: int, acceptor: int, response: int, flags: int) -> bytes:
+        return bytes([kind, requester, acceptor, response, flags]) + b"piggyback"
+
+    tick, resolve = bytes([11, 3, 200]), bytes([12, 1, 2])
+    for setup, eid in ((0, 64), (1, 2), (2, 64), (0x80, 64)):
+        # The name is found, the request answered, the flow ended; then one that nobody answers.
+        found = step(1, 1, message(3, 0, 0, 0, 1))
+        asked = step(8, 1, b"oap") + resolve + found
+        granted = step(1, 1, message(1, eid, 70, 0, 1))
+        refused = step(1, 1, message(1, eid + 1, 0, 2, 0))
+        ended = bytes([10, 1, 0])
+        seed("shim_machine", bytes([setup]) + asked + granted + ended + tick)
+        seed("shim_machine", bytes([setup]) + asked + step(8, 7, b"oap") + refused + tick * 9)
+        # Requests of strangers: accepted, repeated, refused, left alone.
+        request = step(1, 1, message(0, 9, 0, 0, 1))
+        other = step(1, 0x41, message(0, 10, 0, 0, 0))
+        query = step(1, 1, message(2, 0, 0, 0, 3))
+        accept, refuse = step(9, 5, b"oa"), step(9, 6, b"oap")
+        server = step(5, 1) + query + request + request + accept + request + other + refuse
+        seed("shim_machine", bytes([setup]) + server + other + tick * 9 + bytes([10, 5, 3]) + tick)
+        # The link, the MTU, queries.
+        rest = bytes([7, 2, 9, 7, 3, 20, 13, 0, 1, 13, 1, 1, 8, 1, 0, 13, 0, 0, 13, 2, 0])
+        seed("shim_machine", bytes([setup]) + rest + tick + asked)
+    for name, frame in shim_vectors():
+        setup = {"dix": 0, "llc": 1, "udp": 2}[name[:3]]
+        seed("shim_machine", bytes([setup]) + step(5, 1) + step(0, 1, frame) + tick)
+
+
 for write in (
     enroll_message,
     enroll_machine,
@@ -338,5 +388,7 @@ for write in (
     encrypted_packet,
     dht_message,
     dht_machine,
+    shim_frame,
+    shim_machine,
 ):
     write()

@@ -30,11 +30,12 @@
 //!                     return;
 //!                 }
 //!                 // The machine keeps what comes before the answer to our request, and counts the rest.
-//!                 _ => drop(self.shim.handle_frame(now, bytes, from)),
+//!                 _ => {}
 //!             },
-//!             Ok(Arrived::Management(_)) => drop(self.shim.handle_frame(now, bytes, from)),
+//!             Ok(Arrived::Management(_)) => {}
 //!             Err(_) => return, // other traffic of the interface
 //!         }
+//!         let _ = self.shim.handle_frame(now, bytes, from);
 //!         self.after(now);
 //!     }
 //!
