@@ -1,6 +1,7 @@
 //! The protocols of Ouroboros as state machines: bytes, commands and `now` go in, bytes, events and
 //! the next deadline come out. No clock, no socket, no thread.
 
+pub mod broadcast;
 pub mod cep;
 pub mod congestion;
 pub mod dht;
