@@ -84,6 +84,16 @@ fn refusals_are_told_at_once() {
         net.run(S);
         let refused = Outcome::Refused(Refusal::Peer(-1009));
         assert_eq!(net.outcome(0, 1), Some((MS * 2, refused)), "{kind:?}");
+        // Also when the daemon says that nobody there has the name: the layer looks for others, not long.
+        net.start = net.now;
+        net.nodes[1].manner = Manner::Refuse(-1007);
+        net.alloc(0, 3, "oping");
+        net.run(S * 5);
+        let (after, outcome) = net.outcome(0, 3).expect("an outcome");
+        assert_eq!(outcome, Outcome::Refused(Refusal::Peer(-1007)));
+        assert!(after < MS * 300, "{after:?}");
+        net.query(0, 2, "oping", S);
+        net.run(S);
         // A name that has moved away: the old place says no, and the new one is found (trap 23).
         let hash = kind.hash("oping");
         net.nodes[1].shim.unregister(&hash);

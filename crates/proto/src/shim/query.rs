@@ -8,8 +8,8 @@ use std::{
 use o7s_wire::{hash::NameHash, shim::Message};
 
 use super::{
-    Address, CommandError, Discard, Event, FlowKey, QueryError, QueryKey, Shim, admission::Source,
-    timers::Timer,
+    Address, CommandError, Discard, Event, FlowKey, QueryError, QueryKey, Shim, State,
+    admission::Source, timers::Timer,
 };
 
 /// A name that is asked for.
@@ -260,11 +260,15 @@ impl Shim {
                 self.forget_flow_query(hash, flow);
             }
         }
-        if let Some(query) = self.queries.get_mut(hash)
-            && query.flows.is_empty()
-        {
-            // Nobody needs to know that an address does not answer: only take in who answers late.
-            query.until = query.until.min(collect);
+        if let Some(query) = self.queries.get_mut(hash) {
+            let rechecks = |flow| match self.flows.get(flow).map(|flow| &flow.state) {
+                Some(State::Asking(asking)) => asking.has_target(),
+                _ => false,
+            };
+            if !query.flows.iter().any(rechecks) {
+                // Nobody needs to know that an address stays silent: only take in who answers late.
+                query.until = query.until.min(collect);
+            }
         }
         self.arm_query(hash);
     }

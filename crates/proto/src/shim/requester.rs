@@ -41,6 +41,11 @@ impl Asking {
             .fold(self.expires, Instant::min)
     }
 
+    /// Whether a reply is awaited from somebody.
+    pub(super) fn has_target(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     fn early_bytes(&self) -> usize {
         self.early.iter().map(|(_, _, packet)| packet.len()).sum()
     }
