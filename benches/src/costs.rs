@@ -37,7 +37,7 @@ const SLICES: usize = 10;
 const SLICE: Duration = Duration::from_millis(15);
 
 /// Runs of a piece of work, and how long they took.
-pub(crate) type Measured = Result<(u64, Duration), Box<dyn std::error::Error>>;
+type Measured = Result<(u64, Duration), Box<dyn std::error::Error>>;
 
 pub(crate) fn run(security: &Path) -> Outcome {
     pin(0)?;
@@ -47,7 +47,7 @@ pub(crate) fn run(security: &Path) -> Outcome {
 }
 
 /// Repeats `work`; the best slice.
-pub(crate) fn repeat<T, E>(mut work: impl FnMut() -> Result<T, E>) -> Measured
+fn repeat<T, E>(mut work: impl FnMut() -> Result<T, E>) -> Measured
 where
     Box<dyn std::error::Error>: From<E>,
 {

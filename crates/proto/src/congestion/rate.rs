@@ -41,6 +41,9 @@ const LEAST: f64 = 2000.0;
 /// How far sending may catch up after a pause, ns: the grain of timers.
 const BURST: u64 = 2_000_000;
 
+/// Longest time that a packet is held back, ns.
+const SECOND: u64 = 1_000_000_000;
+
 /// The longest step of the integration, seconds.
 const STEP: f64 = 0.01;
 
@@ -87,9 +90,11 @@ impl Rate {
         self.advance(now, level, avoiding);
         self.packets += 1;
         self.bytes = self.bytes.saturating_add(bytes);
-        let at = self.next.max(now.saturating_sub(BURST));
+        // A packet waits at most a second, whatever its length, and its successors for no debt beyond.
+        let earliest = now.saturating_sub(BURST);
+        let at = self.next.clamp(earliest, now.saturating_add(SECOND));
         let time = bytes as f64 * 1e9 / self.allowed(level);
-        self.next = at.saturating_add(time as u64);
+        self.next = at.saturating_add((time as u64).min(SECOND));
         at
     }
 

@@ -215,6 +215,55 @@ fn one_answer_holds_for_one_packet() {
     assert_eq!(free.may_send(now, usize::MAX), Ok(()));
 }
 
+/// A receiver that reports nonsense slows its own flow down to a crawl, but not for good.
+#[test]
+fn a_flow_recovers_from_any_report() {
+    for controller in [Controller::Rate, Controller::Slots] {
+        let start = Instant::now();
+        let mut now = start;
+        let mut sender = Sender::with_controller(Policy::MultiBitEcn, controller, start, start);
+        let mut send_for = |seconds: u64, report: u16| {
+            let end = now + Duration::from_secs(seconds);
+            let mut sent = 0_u64;
+            while now < end {
+                sender.update(report);
+                match sender.may_send(now, 60_000) {
+                    Ok(()) => sent += 60_000,
+                    Err(until) => now = until,
+                }
+                now += Duration::from_micros(10);
+            }
+            sent
+        };
+        send_for(60, u16::MAX);
+        let crawl = send_for(10, u16::MAX);
+        assert!(crawl <= 40 * 60_000, "{controller:?} {crawl}");
+        send_for(10, 0);
+        let recovered = send_for(10, 0);
+        assert!(recovered > 20_000_000, "{controller:?} {recovered}");
+    }
+}
+
+/// A rate that nobody uses does not grow: the path has not been asked.
+#[test]
+fn an_idle_flow_saves_nothing() {
+    let start = Instant::now();
+    let mut sender = Sender::new(Policy::MultiBitEcn, start, start);
+    let mut now = start;
+    for _ in 0..1000 {
+        now += Duration::from_millis(10);
+        assert_eq!(sender.may_send(now, 1000), Ok(()));
+    }
+    // About 4 MB/s times 16.8 ms, as at the start.
+    assert!(sender.state().window <= 65_536, "{:?}", sender.state());
+    now += Duration::from_secs(10);
+    let mut burst = 0;
+    while sender.may_send(now, 1000).is_ok() {
+        burst += 1000;
+    }
+    assert!(burst < 20_000, "{burst}");
+}
+
 proptest! {
     /// Whatever the other end reports and however packets come: no panic, no delay above 1 s, and the
     /// flow gets on.
