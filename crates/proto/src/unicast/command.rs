@@ -112,6 +112,35 @@ pub enum Command {
         /// The flow.
         flow: Eid,
     },
+    /// The receiver of a flow has a level of congestion to report
+    /// ([`crate::congestion::Receiver::packet`]).
+    Report {
+        /// The flow.
+        flow: Eid,
+        /// The level.
+        level: u16,
+    },
+}
+
+impl Command {
+    /// The number of the operation, if it has an outcome.
+    #[must_use]
+    pub fn op(&self) -> Option<Op> {
+        match self {
+            Self::Bootstrap { op, .. }
+            | Self::Enroll { op, .. }
+            | Self::Connect { op, .. }
+            | Self::Disconnect { op, .. }
+            | Self::Register { op, .. }
+            | Self::Unregister { op, .. }
+            | Self::Query { op, .. }
+            | Self::Alloc { op, .. } => Some(*op),
+            Self::Cancel { .. }
+            | Self::Respond { .. }
+            | Self::Dealloc { .. }
+            | Self::Report { .. } => None,
+        }
+    }
 }
 
 /// Why there is no N-1 flow.

@@ -1,5 +1,7 @@
 //! What a node says to its driver.
 
+use std::sync::Arc;
+
 use o7s_wire::{
     dt::{Eid, QosCube},
     enroll::LayerConfig,
@@ -8,10 +10,12 @@ use o7s_wire::{
     qos::QosSpec,
 };
 
+use crate::forwarding::Table;
+
 use super::{Address, Lower, Op, Request};
 
 /// What the driver is to do, in this order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Output {
     /// An operation is over.
     Done {
@@ -78,11 +82,15 @@ pub enum Output {
         eid: Eid,
         /// Payload.
         payload: Vec<u8>,
+        /// The user flow that does not come about without it, if any; for [`super::Node::unsent`].
+        flow: Option<Eid>,
     },
-    /// A flow request left: packets for this flow may arrive.
+    /// The forwarding table from now on: to be given to the data path as it is.
+    Table(Arc<Table>),
+    /// Packets for this flow may arrive, before anything about it is sent.
     FlowOpened {
-        /// Operation that asked for the flow.
-        op: Op,
+        /// Operation that asked for the flow; none if it was asked for from elsewhere.
+        op: Option<Op>,
         /// The flow.
         flow: Eid,
     },
@@ -94,10 +102,17 @@ pub enum Output {
         remote: Address,
         /// EID at the other end.
         remote_eid: Eid,
+        /// Class of its packets.
+        cube: QosCube,
+    },
+    /// The flow was opened and is over: no packet of it is sent or taken any more.
+    FlowClosed {
+        /// The flow.
+        flow: Eid,
     },
     /// A flow request arrived; answered by [`super::Command::Respond`].
     FlowRequest(FlowRequest),
-    /// The flow's request is over, without answer in time: forget it.
+    /// Nobody answered the request for this flow in time, or the answer could not be sent: forget it.
     FlowExpired {
         /// The flow.
         flow: Eid,
@@ -107,8 +122,10 @@ pub enum Output {
         /// The flow.
         flow: Eid,
         /// Level, 32 times the average mark.
-        ece: u16,
+        level: u16,
     },
+    /// Something for the log.
+    Warning(String),
 }
 
 /// Role of an N-1 flow.
@@ -148,6 +165,8 @@ pub enum Outcome {
 pub struct FlowRequest {
     /// The flow.
     pub flow: Eid,
+    /// Who asks, as the request says.
+    pub peer: Address,
     /// Hash of the destination.
     pub hash: NameHash,
     /// Requested QoS.
@@ -169,12 +188,12 @@ pub enum NodeError {
     /// No address is known for the name.
     #[error("no member of the layer has the name registered")]
     Unreachable,
-    /// The other end refused the flow.
-    #[error("the other end refused the flow (error {0})")]
-    Refused(i32),
-    /// No answer came.
-    #[error("no answer in time: {0}")]
-    TimedOut(&'static str),
+    /// The flow was refused, or nobody answered.
+    #[error(transparent)]
+    Refused(#[from] crate::fa::Refusal),
+    /// The other IPCP went away.
+    #[error("{0}")]
+    Left(&'static str),
     /// No N-1 flow.
     #[error("no N-1 flow: {0}")]
     Lower(String),
@@ -184,15 +203,13 @@ pub enum NodeError {
     /// A configuration that cannot be.
     #[error("{0}")]
     Config(String),
+    /// The directory refused.
+    #[error(transparent)]
+    Directory(#[from] crate::dht::CommandError),
+    /// The flow allocator refused.
+    #[error(transparent)]
+    Alloc(#[from] crate::fa::AllocError),
     /// A table is full.
     #[error("{0}")]
     Full(&'static str),
-}
-
-/// What there is to know about a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Status {
-    /// Own address.
-    pub address: Option<Address>,
 }
