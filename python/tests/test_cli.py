@@ -18,7 +18,6 @@ from ouroboros.irm import (
     DirectoryHashAlgo,
     IpcpBootstrapError,
     IpcpConnectError,
-    IpcpCreateError,
     IrmNameError,
     LoadBalancePolicy,
 )
@@ -225,10 +224,10 @@ def test_autoboot_creates_only_what_is_missing(own):
         autoboot("c", IpcpType.UNICAST, "lan", conf)
     with pytest.raises(ValueError, match="IPCP 'b' is of type LOCAL"):
         autoboot("b", IpcpType.UNICAST, "lan")
-    # What this version does not have is refused, and leaves nothing.
-    with pytest.raises(IpcpCreateError) as raised:
-        autoboot("c", IpcpType.UNICAST, "lan")
-    assert raised.value.errno == errno.ENOTSUP
+    # What cannot be started leaves nothing.
+    eth = IpcpConfig(IpcpType.ETH_DIX, eth=EthConfig("o7s-none"))
+    with pytest.raises(IrmError):
+        autoboot("c", IpcpType.ETH_DIX, "lan", eth)
     assert len(list_ipcps()) == 2
     assert list_names() == []
 

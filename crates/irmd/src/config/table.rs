@@ -234,8 +234,8 @@ impl<'t, 'v> Table<'t, 'v> {
         let (key, value) = self.get(reader, &[word])?;
         let value_ref = value.get_ref();
         let text = (value_ref.as_str())
-            .or_else(|| value_ref.as_integer().map(|number| number.as_str()))
-            .or_else(|| value_ref.as_float().map(|number| number.as_str()));
+            .or_else(|| value_ref.as_integer().map(toml::de::DeInteger::as_str))
+            .or_else(|| value_ref.as_float().map(toml::de::DeFloat::as_str));
         let Some(text) = text else {
             wrong_type(reader, key, value, "a number or a string", "1.5");
             return None;

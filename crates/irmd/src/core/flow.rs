@@ -51,7 +51,7 @@ impl Flow {
             | [Some(Holder::Ipcp(carrier)), Some(Holder::Process(user))]
                 if carrier == pid =>
             {
-                Some(user)
+                Some(pid_of(user))
             }
             _ => None,
         }

@@ -332,9 +332,9 @@ impl Core {
         layer.map(|(name, _)| name.clone())
     }
 
-    /// The IPCP `pid` and those whose layers stand, over however many layers, on flows that it
-    /// carries; none if it is no IPCP. It must not get flows from these: they would carry
-    /// themselves.
+    /// The IPCP `pid` with the other members of its layer here, and those whose layers stand, over
+    /// however many layers, on flows that these carry; none if it is no IPCP. It must not get flows
+    /// from any of them: they would carry themselves.
     pub(super) fn above(&self, pid: i32) -> BTreeSet<i32> {
         let mut above = BTreeSet::new();
         let mut next: Vec<i32> = self
@@ -347,9 +347,23 @@ impl Core {
             if above.insert(pid) {
                 let users = self.flows.values().filter_map(|flow| flow.user_of(pid));
                 next.extend(users.filter(|user| self.ipcps.contains_key(user)));
+                next.extend(self.members_beside(pid));
             }
         }
         above
+    }
+
+    /// The IPCPs of this machine in the layer of one that has neighbours.
+    fn members_beside(&self, pid: i32) -> impl Iterator<Item = i32> {
+        let own = self
+            .ipcps
+            .get(&pid)
+            .filter(|ipcp| matches!(ipcp.ipcp_type, IpcpType::Unicast | IpcpType::Broadcast));
+        let own = own.and_then(|ipcp| Some((ipcp.ipcp_type, &ipcp.layer.as_ref()?.0)));
+        self.ipcps.iter().filter_map(move |(pid, other)| {
+            let layer = (other.ipcp_type, &other.layer.as_ref()?.0);
+            (Some(layer) == own).then_some(*pid)
+        })
     }
 
     /// The directory hash of an IPCP's layer.

@@ -298,6 +298,16 @@ fn an_ipcp_is_no_neighbour_of_itself_and_does_not_carry_itself() {
     bring(&mut lab, high_channel, "low", request);
     assert!(lab.core.flows.len() == 1);
 
+    // Nor does it get flows from another member of its own layer.
+    let (second, channel) = lab.ipcp(IpcpType::Unicast, "low2");
+    lab.fake.sent.clear();
+    let enrolled = lab.start(manager, enroll_body(second, "low"));
+    let (call, _) = lab.asked(channel);
+    lab.send(channel, call, joined("low", DirHash::Sha3_256));
+    assert!(lab.outcome(manager, enrolled).is_ok());
+    assert_eq!(lab.core.above(low), [low, high, second].into());
+    lab.child_exited(second);
+
     lab.call(high_own, dealloc_body(&flow)).unwrap();
     assert_eq!(lab.core.above(low), [low].into());
     // A program that is no IPCP may ask them all.
