@@ -14,14 +14,18 @@ PY_SOURCES   := $(shell find python/ouroboros -name '*.py' -o -name '*.pyi') pyp
 PREFIX ?= /usr/local
 MAN    := $(DESTDIR)$(PREFIX)/share/man
 
+# irmd looks for ipcpd beside itself.
+PROGRAMS := irmd ipcpd irm oecho oping operf ocbr obc ovpn o7s-relay
+
 include crates/capi/capi.mk
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-rust test-model test-python lint bench docs fuzz fuzz-smoke clean install-man uninstall-man
+.PHONY: help demo test test-rust test-model test-python lint bench docs fuzz fuzz-smoke clean \
+	install uninstall install-programs uninstall-programs install-man uninstall-man
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,7 +45,7 @@ demo: $(VENV)/.installed ## build, then two Python programs talk over a local la
 
 test: test-rust test-model test-python ## everything: Rust, models, Python, processes
 
-test-rust: ## Rust tests, with real daemons and programs
+test-rust: ## Rust tests and programs in C, with real daemons and programs
 	$(CARGO) build --quiet --workspace --bins
 	$(CARGO) test --workspace --features o7s/tokio
 
@@ -60,7 +64,7 @@ lint: $(VENV)/.installed $(VENV)/.tools ## format, clippy, ruff, mypy, stubs
 	$(BIN)/mypy --strict -p ouroboros
 	$(BIN)/python -m mypy.stubtest ouroboros
 
-bench: $(VENV)/.installed $(VENV)/.tools ## this library beside what one would pick instead
+bench: $(VENV)/.installed $(VENV)/.tools capi ## this library beside what one would pick instead
 	$(CARGO) build --quiet --release --package o7s-bench --package o7s-irmd --package o7s-ipcpd
 	$(CARGO_TARGET_DIR)/release/o7s-bench
 	$(BIN)/python benches/python/bench.py
@@ -68,6 +72,18 @@ bench: $(VENV)/.installed $(VENV)/.tools ## this library beside what one would p
 
 docs: $(VENV)/.installed $(VENV)/.tools ## reference of the Python package, as HTML in build/reference
 	$(BIN)/python docs/reference/build.py
+
+install: install-programs install-capi install-man ## all that C and Rust users need, below PREFIX (/usr/local)
+
+uninstall: uninstall-programs uninstall-capi uninstall-man ## remove it again
+
+install-programs: ## the programs, below PREFIX (/usr/local)
+	$(CARGO) build --quiet --release $(PROGRAMS:%=--bin %)
+	for program in $(PROGRAMS); do \
+		install -D -m 755 $(CARGO_TARGET_DIR)/release/$$program $(DESTDIR)$(PREFIX)/bin/$$program || exit 1; done
+
+uninstall-programs: ## remove them again
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%)
 
 install-man: ## the manual pages, below PREFIX (/usr/local)
 	for page in docs/man/*.[1-8]; do \
