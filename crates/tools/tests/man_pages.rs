@@ -23,8 +23,8 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("ipcpd", "8"),
 ];
 
-/// The functions of the libraries in C (`spec/api.md` A2).
-const FUNCTIONS: [&str; 36] = [
+/// The functions of the libraries in C (`spec/api.md` A2), and those beyond 0.23.
+const FUNCTIONS: [&str; 43] = [
     "flow_alloc",
     "flow_accept",
     "flow_join",
@@ -61,10 +61,17 @@ const FUNCTIONS: [&str; 36] = [
     "irm_list_names",
     "irm_reg_name",
     "irm_unreg_name",
+    "o7s_flow_alloc",
+    "o7s_flow_cypher",
+    "o7s_flow_peer",
+    "o7s_flow_fileno",
+    "o7s_fset_fileno",
+    "o7s_last_error",
+    "o7s_irm_last_error",
 ];
 
 /// Pages of other packages that ours refer to.
-const FOREIGN: [&str; 4] = ["fork.2", "free.3", "ip.8", "pkg-config.1"];
+const FOREIGN: [&str; 5] = ["fork.2", "free.3", "ip.8", "pkg-config.1", "poll.2"];
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man")

@@ -9,7 +9,7 @@ use std::{
 use o7s::{QosSpec, irm::NameInfo};
 use o7s_tests::TestNode;
 
-use crate::stage::{compile, run, source, stage};
+use crate::stage::{compile, out, run, source, stage};
 
 /// A command that runs the program `name`, to be completed.
 fn program(name: &str, node: &std::path::Path) -> Command {
@@ -126,6 +126,56 @@ fn a_program_is_known_before_its_first_call() {
         finish(child);
         assert_eq!(client.join().unwrap().unwrap(), b"hello\0");
     }
+}
+
+/// The programs in `docs/c.md`, by the file names before them.
+fn documented() -> Vec<(&'static str, &'static str)> {
+    include_str!("../../../../docs/c.md")
+        .split("<!-- ")
+        .skip(1)
+        .filter_map(|part| part.split_once(" -->\n```c\n"))
+        .filter_map(|(name, rest)| Some((name, rest.split_once("```")?.0)))
+        .collect()
+}
+
+#[test]
+fn the_documented_programs_run() {
+    let node = TestNode::start();
+    let programs: Vec<_> = documented()
+        .into_iter()
+        .map(|(name, text)| {
+            let source = out().join(name);
+            std::fs::write(&source, text).unwrap();
+            compile("cc", &["-std=c99"], &source)
+        })
+        .collect();
+    let [echo, hello, secret] = &programs[..] else {
+        panic!("{programs:?}");
+    };
+    let command = |program| {
+        let mut command = Command::new(program);
+        command
+            .env("LD_LIBRARY_PATH", stage().join("lib"))
+            .env(o7s::runtime::ENV, node.dir().path());
+        command
+    };
+    node.register("echo");
+    node.irm().bind_program(echo, "echo", false, &[]).unwrap();
+    for (client, said) in [(hello, "hello\n"), (secret, "256 bits\n")] {
+        let mut server = command(echo).spawn().unwrap();
+        let output = run(&mut command(client));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), said);
+        assert!(server.wait().unwrap().success());
+    }
+    node.until_status(|status| status.processes == 0);
+    // Without a server: the whole story.
+    node.irm().unbind_program("echo-std=c99", None).unwrap();
+    let output = command(hello).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("no flow: ") && said.contains("echo"),
+        "{said}"
+    );
 }
 
 #[test]
