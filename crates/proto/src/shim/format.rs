@@ -48,8 +48,17 @@ impl Address {
 }
 
 impl PartialEq for Address {
+    /// For every packet: without [`rank`](Self::rank).
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
+        match (self, other) {
+            (Self::Mac(a), Self::Mac(b)) => a == b,
+            (Self::Udp(SocketAddr::V4(a)), Self::Udp(SocketAddr::V4(b))) => a == b,
+            (Self::Udp(SocketAddr::V6(a)), Self::Udp(SocketAddr::V6(b))) => {
+                (a.ip(), a.port()) == (b.ip(), b.port())
+            }
+            _ => false,
+        }
     }
 }
 
@@ -187,6 +196,7 @@ pub struct Path {
 
 impl Path {
     /// Whether a packet is one of this flow: from the peer, to our endpoint.
+    #[inline]
     #[must_use]
     pub fn accepts(&self, data: &Data) -> bool {
         data.eid == self.local
