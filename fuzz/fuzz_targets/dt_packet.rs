@@ -1,5 +1,8 @@
 //! Arbitrary packets through data transfer: no panic, only hops and marks of a packet change, and headers
 //! that parse emit the same bytes.
+//!
+//! The first two bytes are widths of address and EID, and policies. Then packets of up to 255 bytes, each
+//! behind its length and a byte for the queue that it finds.
 
 #![no_main]
 
@@ -13,14 +16,15 @@ use o7s_proto::{
 };
 use o7s_wire::dt::{Address, Eid, Packet, QosCube, Sizes};
 
-/// The first two bytes: widths of address and EID, policies. Then packets of up to 255 bytes, each behind
-/// its length and a byte for the queue that it finds.
 fuzz_target!(|input: &[u8]| {
     let Some((&[widths, setup], mut input)) = input.split_first_chunk::<2>() else {
         return;
     };
-    let sizes = Sizes::new(usize::from(widths & 7) + 1, usize::from(widths >> 3 & 7) + 1)
-        .expect("1 to 8 bytes each");
+    let sizes = Sizes::new(
+        usize::from(widths & 7) + 1,
+        usize::from(widths >> 3 & 7) + 1,
+    )
+    .expect("1 to 8 bytes each");
     let mut dt = Dt::new(Config {
         sizes,
         max_ttl: setup,
@@ -36,7 +40,11 @@ fuzz_target!(|input: &[u8]| {
         .collect();
     let policy = Policy::from_number(u32::from(setup >> 1 & 3)).unwrap_or_default();
     dt.set_table(Arc::new(Table::build(policy, &routes, 1, |hop| {
-        if hop.get() == 2 { &flows[..1] } else { &flows[1..] }
+        if hop.get() == 2 {
+            &flows[..1]
+        } else {
+            &flows[1..]
+        }
     })));
     dt.add_flow(flows[0], QosCube::BestEffort);
     dt.add_flow(flows[2], QosCube::Voice);
@@ -52,8 +60,14 @@ fuzz_target!(|input: &[u8]| {
             let after = Packet::new_checked(&packet, sizes).expect("it was forwarded");
             assert_eq!(after.ttl(), before.ttl() - 1);
             assert_eq!(after.ecn() & before.ecn(), before.ecn());
-            assert_eq!((after.destination(), after.eid()), (before.destination(), before.eid()));
-            assert_eq!((after.cube(), after.payload()), (before.cube(), before.payload()));
+            assert_eq!(
+                (after.destination(), after.eid()),
+                (before.destination(), before.eid())
+            );
+            assert_eq!(
+                (after.cube(), after.payload()),
+                (before.cube(), before.payload())
+            );
         } else {
             assert_eq!(packet, bytes);
         }
@@ -65,6 +79,11 @@ fuzz_target!(|input: &[u8]| {
             dt.set_down(flows[usize::from(len % 3)], queue & 0x40 != 0);
         }
         let destination = Address::new(u64::from(len));
-        let _ = dt.send(destination, QosCube::Video, Eid(u64::from(queue)), &mut packet);
+        let _ = dt.send(
+            destination,
+            QosCube::Video,
+            Eid(u64::from(queue)),
+            &mut packet,
+        );
     }
 });

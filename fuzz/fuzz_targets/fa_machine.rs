@@ -1,5 +1,8 @@
 //! Arbitrary messages, requests, answers and pauses at a flow allocator: no panic, bounded memory, messages
 //! that parse emit what they mean, and nothing is left when all is over.
+//!
+//! The input is steps: what to do, how much of the input it takes, that much. Flows are named by their place
+//! in the list of all that were ever there.
 
 #![no_main]
 
@@ -18,9 +21,6 @@ const HASH: DirHash = DirHash::Sha3_224;
 const FLOWS: usize = 24;
 const REQUESTS: usize = 12;
 
-/// Steps: what to do, how much of the input it takes, that much. Flows are named by their place in the list
-/// of all that were ever there; a message whose first byte is below 128 is one of the three kinds, with its
-/// EID replaced by that of a flow.
 fuzz_target!(|input: &[u8]| {
     let config = Config {
         max_flows: FLOWS,
@@ -71,7 +71,10 @@ fuzz_target!(|input: &[u8]| {
                     data: rest,
                 };
                 let _ = fa.receive(now, &message.to_bytes().expect("short"));
-                let update = Message::Update { eid: flow, ece: len.into() };
+                let update = Message::Update {
+                    eid: flow,
+                    ece: len.into(),
+                };
                 let _ = fa.receive(now, &update.to_bytes().expect("short"));
             }
             3 => {
