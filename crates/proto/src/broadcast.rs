@@ -1,4 +1,5 @@
-//! The flooding decision of a broadcast layer without I/O (`spec/shims.md` §9).
+//! A member of a broadcast layer without I/O (`spec/shims.md` §9): the flooding decision ([`Flood`]), and the
+//! management of joining and connections ([`Member`]).
 //!
 //! Neighbours are the N-1 flows that are connected for data transfer and the flows of programs that joined;
 //! both are equal. A packet goes to every neighbour but the one it came from, in the order in which they were
@@ -26,12 +27,16 @@
 //!
 //! A loop with members of 0.23 is broken if it passes through one of ours.
 
+mod member;
+
 use std::{
     hash::BuildHasher,
     time::{Duration, Instant},
 };
 
 use foldhash::quality::FixedState;
+
+pub use member::{CONNECTIONS_MAX, Failure, Member, Moment, Notice, Output};
 
 /// How long a packet is remembered. More than the maximum packet lifetime of the layer (100 ms).
 pub const MEMORY: Duration = Duration::from_secs(1);
