@@ -4,8 +4,9 @@
 //! [`channel`] runs it on the control channel to the daemon. [`data`] is the thread that carries
 //! packets, for types whose flows pass through. [`shim`] is what the types on real networks share
 //! ([`eth`], [`udp`]); [`sys`] is their system calls. [`lower`] are the N-1 flows of types that sit on other
-//! layers.
+//! layers ([`broadcast`]).
 
+pub mod broadcast;
 pub mod channel;
 pub mod cli;
 pub mod data;

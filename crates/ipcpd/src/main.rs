@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use o7s::control::IpcpType;
-use o7s_ipcpd::{channel, cli::Args, local::Local, shim::NetworkIpcp};
+use o7s_ipcpd::{broadcast::Broadcast, channel, cli::Args, local::Local, shim::NetworkIpcp};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> o7s::Result<()> {
     match args.ipcp_type {
         IpcpType::Local => channel::run(Local::new),
+        IpcpType::Broadcast => channel::run(Broadcast::new),
         kind @ (IpcpType::EthDix | IpcpType::EthLlc | IpcpType::Udp4 | IpcpType::Udp6) => {
             channel::run(|post| NetworkIpcp::new(kind, post))
         }
