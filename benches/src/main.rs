@@ -12,6 +12,7 @@ mod identity;
 mod layer;
 mod memory;
 mod services;
+mod shims;
 mod stats;
 mod stream;
 mod transport;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         ["peer", "alloc", rounds] => alloc::serve(rounds),
         ["peer", "handshakes", kex, socket, rounds] => handshake::serve(kex, socket, rounds),
         ["peer", "hold", count] => memory::serve(count),
+        ["peer", "shim", kind, what] => shims::serve(kind, what),
         ["peer", kind, what, cpu] => transport::serve(kind, what, cpu),
         ["peer", ..] => Err("a peer is started by the benchmark itself".into()),
         _ => run(&words),
@@ -45,7 +47,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const NAME: &str = "bench";
 
 /// The parts that can be measured alone, by name.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "messages",
     "allocation",
     "memory",
@@ -54,6 +56,7 @@ const PARTS: [&str; 8] = [
     "costs",
     "forwarding",
     "frcp",
+    "shims",
 ];
 
 /// Measures the named parts; all if none is named.
@@ -64,6 +67,9 @@ fn run(parts: &[&str]) -> Outcome {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     if parts == ["forwarding"] {
         return forwarding::run();
+    }
+    if parts == ["shims"] {
+        return shims::run();
     }
     let security = tempfile::Builder::new().prefix("o7s-bench-").tempdir()?;
     let security = security.path();
@@ -96,6 +102,9 @@ fn run(parts: &[&str]) -> Outcome {
         forwarding::run()?;
     }
     drop(daemon);
+    if wanted("shims") {
+        shims::run()?;
+    }
     if wanted("frcp") {
         let daemon = layer::through_ipcp(security)?;
         services::run_frcp(daemon.dir(), security)?;

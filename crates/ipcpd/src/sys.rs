@@ -458,18 +458,30 @@ pub fn interface_index(device: &str) -> io::Result<u32> {
     }
 }
 
-/// Makes a socket's buffers large, as far as the system allows.
-pub fn enlarge(socket: impl AsFd, bytes: c_int) {
+/// Makes a socket's buffers as large as this, in bytes, as far as the system allows.
+pub fn set_buffers(socket: impl AsFd, receive: c_int, send: c_int) {
     let socket = socket.as_fd();
-    for (force, plain) in [
-        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
-        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+    for (force, plain, bytes) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send),
     ] {
         if set_number(socket, libc::SOL_SOCKET, force, bytes).is_err() {
             // Without the capability up to the system's limit.
             let _ = set_number(socket, libc::SOL_SOCKET, plain, bytes);
         }
     }
+}
+
+/// Whether there is something to read.
+#[must_use]
+pub fn is_readable(socket: impl AsFd) -> bool {
+    let mut poll = libc::pollfd {
+        fd: socket.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, which lives during the call.
+    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
 }
 
 #[cfg(test)]

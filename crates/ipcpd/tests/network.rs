@@ -12,7 +12,7 @@ use o7s::{
     },
 };
 use support::{
-    namespace::{ip, own_network},
+    namespace::{cable, ip, own_network},
     node::{Node, connect, next},
 };
 
@@ -179,14 +179,6 @@ fn what_keeps_a_udp_layer_from_starting_is_said() {
     assert!(message.contains("different ports"), "{message}");
     let message = refused(&eth(IpcpType::EthDix, "no-such-dev"));
     assert!(message.contains("no network device"), "{message}");
-}
-
-/// Two devices at the ends of one cable.
-fn cable() -> bool {
-    own_network()
-        && ip("link add left type veth peer name right")
-        && ip("link set left up")
-        && ip("link set right up")
 }
 
 #[test]

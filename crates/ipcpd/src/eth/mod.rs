@@ -15,15 +15,16 @@ use o7s::{
 use o7s_proto::shim::Config;
 use o7s_wire::eth::{HEADER_LEN, TAG_LEN};
 
-use crate::{shim::port::Port, sys};
+use crate::{
+    shim::port::{Port, RECEIVE_BUFFER, SEND_BUFFER},
+    sys,
+};
 use link::{Link, usable_mtu};
 
 /// Maximum packet lifetime of the layer, ms.
 pub const MPL_MS: u32 = 100;
 /// Most of the MTU of the loopback device that is used.
 pub const LOOPBACK_MTU: usize = 9000;
-/// Buffers of the socket, bytes.
-const SOCKET_BUFFER: i32 = 8 << 20;
 /// Names of devices are shorter.
 const NAME_LIMIT: usize = libc::IFNAMSIZ;
 
@@ -89,7 +90,7 @@ pub fn open(ipcp_type: IpcpType, config: &IpcpConfig) -> Result<Opened> {
     })?;
     sys::attach_filter(&socket, &program)
         .map_err(|error| failed("filter the frames of", &error))?;
-    sys::enlarge(&socket, SOCKET_BUFFER);
+    sys::set_buffers(&socket, RECEIVE_BUFFER, SEND_BUFFER);
     sys::bind_packet(&socket, index, protocol).map_err(|error| failed("listen on", &error))?;
     let mtu = usable_mtu(&interface);
     let config = match ipcp_type {

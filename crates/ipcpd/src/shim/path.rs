@@ -30,10 +30,13 @@ use crate::{
         link::{Change, Link},
     },
     framework::{Operation, Outcome, Output, Post},
+    sys,
 };
 
 /// Packets of a flow that are taken at once.
 const BATCH: usize = 64;
+/// Looks at the socket in vain after which it is left to the system to tell.
+const LOOKS: u32 = 64;
 /// Time until a socket that was full is tried again.
 const RETRY: Duration = Duration::from_micros(100);
 /// How long a query asks. The daemon gives up earlier; a late answer is of use to the next one.
@@ -92,6 +95,8 @@ pub struct Network {
     pub(super) stray: u64,
     scratch: Vec<u8>,
     watched: bool,
+    /// Looks at the socket that are worth it, since packets came not long ago.
+    looks: u32,
 }
 
 impl Network {
@@ -117,6 +122,7 @@ impl Network {
             stray: 0,
             scratch: Vec::new(),
             watched: false,
+            looks: 0,
         }
     }
 
@@ -430,7 +436,13 @@ impl Network {
             }
         }
         flush(cx, last);
-        Progress::Some
+        self.looks = LOOKS;
+        // A batch that is not full was all there is; whoever waits next looks again.
+        if count < sys::BATCH {
+            Progress::None
+        } else {
+            Progress::Some
+        }
     }
 
     /// Takes a batch of packets of a program.
@@ -595,6 +607,22 @@ impl DataPath for Network {
             LINK => self.link(cx),
             _ => Progress::None,
         }
+    }
+
+    fn turn(&mut self, cx: &mut Context) -> Progress {
+        if self.looks == 0 {
+            return Progress::None;
+        }
+        self.looks -= 1;
+        self.receive(cx)
+    }
+
+    fn is_active(&self) -> bool {
+        self.looks > 0
+    }
+
+    fn is_ready(&self) -> bool {
+        self.looks > 0 && sys::is_readable(&self.port)
     }
 
     fn alarm(&mut self, cx: &mut Context) {

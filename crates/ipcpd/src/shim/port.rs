@@ -10,6 +10,12 @@ use o7s_proto::shim::Address;
 
 use crate::sys::{self, BATCH, Inbox, Incoming, Outgoing};
 
+/// Received bytes that wait in the system; bursts of all members come at once.
+pub const RECEIVE_BUFFER: i32 = 8 << 20;
+/// Bytes that wait to be sent. Small, so that the socket is full before the queue of the device is,
+/// whose losses a UDP socket does not hear of.
+pub const SEND_BUFFER: i32 = 256 << 10;
+
 /// Most datagrams that the system makes of one message (`UDP_SEGMENT`).
 const SEGMENTS: usize = 64;
 /// Most bytes of a message of several datagrams.

@@ -17,13 +17,14 @@ use o7s::{
 };
 use o7s_proto::shim::Config;
 
-use crate::{shim::port::Port, sys};
+use crate::{
+    shim::port::{Port, RECEIVE_BUFFER, SEND_BUFFER},
+    sys,
+};
 use names::Names;
 
 /// Maximum packet lifetime of the layer, ms.
 pub const MPL_MS: u32 = 5000;
-/// Buffers of the socket, bytes.
-const SOCKET_BUFFER: i32 = 8 << 20;
 
 /// A way to the network: what the machine has to know, the socket, and the names.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub fn open(ipcp_type: IpcpType, config: &IpcpConfig) -> Result<Opened> {
         ),
         _ => Error::system(format!("open the UDP socket {own}"), &error),
     })?;
-    sys::enlarge(&socket, SOCKET_BUFFER);
+    sys::set_buffers(&socket, RECEIVE_BUFFER, SEND_BUFFER);
     // What it is for is told by the counters of a system that lacks it, not by an error.
     let _ = sys::set_number(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
     tracing::info!("On {own}.");

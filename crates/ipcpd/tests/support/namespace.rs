@@ -14,11 +14,25 @@ pub fn own_network() -> bool {
     ip("link set lo up")
 }
 
-pub fn ip(command: &str) -> bool {
-    let done = Command::new("ip").args(command.split(' ')).status();
+/// A network with two devices at the ends of one cable; false and a word if it cannot be had.
+pub fn cable() -> bool {
+    own_network()
+        && ip("link add left type veth peer name right")
+        && ip("link set left up")
+        && ip("link set right up")
+}
+
+/// Runs `ip`; false and a word if that is not possible.
+pub fn ip(words: &str) -> bool {
+    command("ip", words)
+}
+
+/// Runs a program; false and a word if that is not possible.
+pub fn command(program: &str, words: &str) -> bool {
+    let done = Command::new(program).args(words.split(' ')).status();
     let done = done.is_ok_and(|status| status.success());
     if !done {
-        eprintln!("skipped: 'ip {command}' is not possible here");
+        eprintln!("skipped: '{program} {words}' is not possible here");
     }
     done
 }
