@@ -262,9 +262,11 @@ impl Dt {
         if ttl <= 1 {
             return self.drop_packet(from, DropReason::Expired, len);
         }
-        packet.set_ttl(ttl - 1);
         match self.table.lookup(destination, packet.eid(), &self.down) {
-            Ok(flow) => Verdict::Forward { flow, cube },
+            Ok(flow) => {
+                packet.set_ttl(ttl - 1);
+                Verdict::Forward { flow, cube }
+            }
             Err(reason) => self.drop_packet(from, reason.into(), len),
         }
     }

@@ -215,10 +215,10 @@ fn without_congestion_avoidance_nothing_is_marked() {
 proptest! {
     /// Only hops and marks of a packet ever change, and every packet is counted once.
     #[test]
-    fn arbitrary_packets(mut bytes: Vec<u8>, own: bool, queued in 0usize..2000) {
+    fn arbitrary_packets(mut bytes: Vec<u8>, to in 0usize..3, queued in 0usize..2000) {
         let mut dt = dt();
         if bytes.len() > 4 {
-            let to = if own { OWN } else { OTHER };
+            let to = [OWN, OTHER, STRANGER][to];
             bytes[..4].copy_from_slice(&(to.get() as u32).to_le_bytes());
         }
         let before = bytes.clone();
