@@ -4,7 +4,7 @@
 //! [`channel`] runs it on the control channel to the daemon. [`data`] is the thread that carries
 //! packets, for types whose flows pass through. [`shim`] is what the types on real networks share
 //! ([`eth`], [`udp`]); [`sys`] is their system calls. [`lower`] are the N-1 flows of types that sit on other
-//! layers ([`broadcast`]).
+//! layers ([`broadcast`], [`unicast`]).
 
 pub mod broadcast;
 pub mod channel;
@@ -17,3 +17,4 @@ pub mod lower;
 pub mod shim;
 pub mod sys;
 pub mod udp;
+pub mod unicast;

@@ -4,7 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use o7s::control::IpcpType;
-use o7s_ipcpd::{broadcast::Broadcast, channel, cli::Args, local::Local, shim::NetworkIpcp};
+use o7s_ipcpd::{
+    broadcast::Broadcast,
+    channel,
+    cli::Args,
+    local::Local,
+    shim::NetworkIpcp,
+    unicast::{self, Unicast},
+};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -24,6 +31,10 @@ fn run(args: &Args) -> o7s::Result<()> {
         IpcpType::Broadcast => channel::run(Broadcast::new),
         kind @ (IpcpType::EthDix | IpcpType::EthLlc | IpcpType::Udp4 | IpcpType::Udp6) => {
             channel::run(|post| NetworkIpcp::new(kind, post))
+        }
+        IpcpType::Unicast => {
+            let seed = unicast::seed()?;
+            channel::run(|post| Unicast::new(seed, post))
         }
         other => Err(o7s::Error::new(
             o7s::ErrorKind::NotSupported,
