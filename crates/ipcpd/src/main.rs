@@ -36,12 +36,5 @@ fn run(args: &Args) -> o7s::Result<()> {
             let seed = unicast::seed()?;
             channel::run(|post| Unicast::new(seed, post))
         }
-        other => Err(o7s::Error::new(
-            o7s::ErrorKind::NotSupported,
-            format!(
-                "IPCP type {} is not supported by this version",
-                other.as_str()
-            ),
-        )),
     }
 }

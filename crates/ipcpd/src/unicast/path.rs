@@ -8,37 +8,40 @@
 //! Back-pressure: a user flow whose N-1 flow has [`LOCAL_MAX`] packets waiting is not read until it has
 //! room. Packets in transit are dropped at [`queue_max`] of their cube; marks tell their senders long before.
 
+mod order;
+mod outgoing;
+mod send;
+
 use std::{
     cmp::Reverse,
-    collections::VecDeque,
     fmt,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use o7s::Flow;
 use o7s_proto::{
     congestion::Policy,
-    dt::{self, Component, Dt, SendError, Verdict},
-    forwarding::{FlowToken, Table},
-    unicast::{Lower, Role},
+    dt::{Component, Dt, Verdict},
+    forwarding::FlowToken,
+    unicast::Role,
 };
-use o7s_ring::{Record, SendError as NotSent};
+use o7s_ring::SendError as NotSent;
 use o7s_wire::{
-    dt::{Address, Eid, QosCube, Sizes},
+    dt::{Eid, QosCube, Sizes},
     fa::Message,
     hash::DirHash,
 };
 
+pub use order::{FlowState, Order, Snapshot};
+
 use super::{
     PathNews, Serial, Waiting,
-    user::{Counters, Remote, User, Users},
+    user::{Remote, User, Users},
 };
 use crate::{
     data::{Context, DataPath, End, Progress, Token},
-    framework::Operation,
     lower::{Batch, Flows, Read},
 };
+use outgoing::Outgoing;
 
 /// Bytes of the header of data transfer.
 pub(super) const HEADER: usize = Sizes::DEFAULT.header_len();
@@ -63,91 +66,6 @@ const fn queue_max(cube: QosCube) -> usize {
     }
 }
 
-/// What management orders.
-#[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "as in the framework: orders are few"
-)]
-pub enum Order {
-    /// The IPCP is a member.
-    Start(dt::Config),
-    /// An N-1 flow, as yet without a role.
-    Add(Serial, Flow),
-    /// Give an N-1 flow back.
-    Remove(Lower),
-    /// Where the packets of an N-1 flow go.
-    Role(Lower, Role),
-    /// The table from now on.
-    Table(Arc<Table>),
-    /// A packet as it is.
-    SendOnLower(Lower, Vec<u8>),
-    /// A packet that came before its flow had its role.
-    Arrived(Lower, Vec<u8>),
-    /// A packet of a component.
-    Send {
-        /// Destination.
-        dst: Address,
-        /// Class.
-        cube: QosCube,
-        /// Component.
-        eid: Eid,
-        /// Payload.
-        payload: Vec<u8>,
-        /// User flow that it is about.
-        flow: Option<Eid>,
-    },
-    /// Packets for this user flow may come.
-    Open(Eid, End),
-    /// Packets of this user flow may be sent.
-    Up {
-        /// The flow.
-        flow: Eid,
-        /// Address of the other end.
-        remote: Address,
-        /// EID of the other end.
-        remote_eid: Eid,
-        /// Class.
-        cube: QosCube,
-    },
-    /// The flow was refused: the daemon knows.
-    Drop(Eid),
-    /// The flow is over: the daemon is to be told.
-    Close(Eid),
-    /// The other end reports congestion.
-    Congestion(Eid, u16),
-    /// Tell the state.
-    Status(Operation),
-}
-
-/// The state of the data path, for people.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Counters of data transfer.
-    pub dt: dt::Counters,
-    /// N-1 flows that carry data, with the packets that wait for each.
-    pub queues: Vec<(Lower, usize)>,
-    /// User flows.
-    pub flows: Vec<FlowState>,
-    /// Packets for components dropped because management had too many.
-    pub overruns: u64,
-}
-
-/// A user flow.
-#[derive(Debug, Clone)]
-pub struct FlowState {
-    /// Own EID.
-    pub eid: Eid,
-    /// Address and EID of the other end.
-    pub remote: Option<(Address, Eid)>,
-    /// What it carried.
-    pub counters: Counters,
-    /// Congestion that it meets here.
-    pub level: u16,
-    /// Its rate controller.
-    pub sender: o7s_proto::congestion::SenderState,
-}
-
 /// What an N-1 flow is to the path.
 #[derive(Debug, Clone, Copy)]
 struct Adjacent {
@@ -163,17 +81,6 @@ impl Adjacent {
             Role::Setup | Role::Management => QosCube::Voice,
         }
     }
-}
-
-/// Packets for an N-1 flow that are about to be written.
-#[derive(Debug, Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    /// Packets that waited in front of them; known while there are any.
-    queued: usize,
-    /// User flows that wait for room.
-    waiting: VecDeque<Eid>,
 }
 
 /// The data path of a member.
@@ -388,256 +295,6 @@ impl Forwarder {
         true
     }
 
-    /// Sends a packet of a component.
-    fn originate(
-        &mut self,
-        dst: Address,
-        cube: QosCube,
-        eid: Eid,
-        payload: &[u8],
-    ) -> Result<(), SendError> {
-        let Some(dt) = &mut self.dt else {
-            return Err(SendError::Own);
-        };
-        let mut packet = std::mem::take(&mut self.scratch);
-        packet.clear();
-        packet.resize(HEADER, 0);
-        packet.extend_from_slice(payload);
-        let sent = dt.send(dst, cube, eid, &mut packet);
-        if let Ok(flow) = sent
-            && !self.enqueue(flow.0, cube, &packet, QUEUE_MAX)
-            && let Some(dt) = &mut self.dt
-        {
-            dt.write_failed(flow, packet.len());
-        }
-        self.scratch = packet;
-        sent.map(drop)
-    }
-
-    /// Puts a packet behind those for an N-1 flow, unless `limit` wait already.
-    #[inline]
-    fn enqueue(&mut self, number: u32, cube: QosCube, packet: &[u8], limit: usize) -> bool {
-        let _ = cube;
-        let Some(ahead) = self.ahead(number) else {
-            return false;
-        };
-        if ahead >= limit {
-            return false;
-        }
-        let out = &mut self.outgoing[number as usize];
-        out.bytes.extend_from_slice(packet);
-        out.ends.push(out.bytes.len());
-        if out.ends.len() == 1 {
-            self.touched.push(number);
-        }
-        true
-    }
-
-    /// Packets that wait for an N-1 flow, those about to be written included.
-    #[inline]
-    fn ahead(&mut self, number: u32) -> Option<usize> {
-        let at = number as usize;
-        if self.adjacent.get(at)?.is_none() {
-            return None;
-        }
-        if self.outgoing.len() <= at {
-            self.outgoing.resize_with(at + 1, Outgoing::default);
-        }
-        let out = &mut self.outgoing[at];
-        if out.ends.is_empty() {
-            out.queued = self.lower.queued(number);
-        }
-        Some(out.queued + out.ends.len())
-    }
-
-    /// Writes what was gathered, and publishes what was given to users.
-    fn flush(&mut self, cx: &mut Context) {
-        while let Some(number) = self.touched.pop() {
-            self.write(number);
-        }
-        while let Some(token) = self.written.pop() {
-            if let Some(end) = cx.end(token) {
-                end.tx.flush();
-            }
-        }
-    }
-
-    fn write(&mut self, number: u32) {
-        let Some(out) = self.outgoing.get_mut(number as usize) else {
-            return;
-        };
-        let Some(dt) = &mut self.dt else { return };
-        let flow = FlowToken(number);
-        let mut start = 0;
-        for (position, end) in out.ends.iter().enumerate() {
-            dt.mark(&mut out.bytes[start..*end], out.queued + position);
-            start = *end;
-        }
-        let mut start = 0;
-        for ends in out.ends.chunks(BATCH) {
-            let mut packets = [&[][..]; BATCH];
-            for (packet, end) in packets.iter_mut().zip(ends) {
-                *packet = &out.bytes[start..*end];
-                start = *end;
-            }
-            let packets = &packets[..ends.len()];
-            let sent = self.lower.write(number, packets);
-            for (position, packet) in packets.iter().enumerate() {
-                if position < sent {
-                    dt.written(flow, packet.len());
-                } else {
-                    dt.write_failed(flow, packet.len());
-                }
-            }
-        }
-        out.bytes.clear();
-        out.ends.clear();
-    }
-
-    /// Sends what a program wrote.
-    fn send(&mut self, cx: &mut Context, token: Token) -> Progress {
-        let Some((eid, user)) = self.users.at(token) else {
-            return Progress::None;
-        };
-        let (remote, now) = (user.remote, cx.now());
-        let Some(end) = cx.end(token) else {
-            return Progress::None;
-        };
-        // Seen before the packets are: what was written before the end is carried on.
-        let over = end.is_over();
-        if over {
-            end.note_over();
-        }
-        let Some(remote) = remote else {
-            end.pause(true);
-            if over {
-                self.close(cx, eid);
-            }
-            return Progress::None;
-        };
-        let mut progress = Progress::None;
-        let mut paused = false;
-        for _ in 0..BATCH {
-            match self.send_one(cx, eid, remote, now) {
-                Step::Sent => progress = Progress::Some,
-                Step::Empty if over => {
-                    self.close(cx, eid);
-                    return Progress::Some;
-                }
-                Step::Empty => break,
-                Step::Later(at) => {
-                    cx.set_timer(token, Some(at));
-                    paused = true;
-                    break;
-                }
-                Step::Broken => {
-                    self.close(cx, eid);
-                    return Progress::Some;
-                }
-            }
-        }
-        if let Some(end) = cx.end(token) {
-            end.rx.flush();
-            end.pause(paused);
-        }
-        progress
-    }
-
-    fn send_one(&mut self, cx: &mut Context, eid: Eid, remote: Remote, now: Instant) -> Step {
-        let (Some(user), Some(dt)) = (self.users.get_mut(eid), &mut self.dt) else {
-            return Step::Broken;
-        };
-        let Some(end) = cx.end(user.token) else {
-            return Step::Broken;
-        };
-        let length = match end.rx.peek_record() {
-            Ok(Some(Record::Data(length))) => length,
-            Ok(Some(Record::Keepalive)) => 0,
-            Ok(None) => return Step::Empty,
-            Err(corrupt) => {
-                tracing::warn!("A flow is over: {corrupt}.");
-                return Step::Broken;
-            }
-        };
-        if !user.cleared {
-            if let Err(at) = user.sender.may_send(now, length) {
-                return Step::Later(at);
-            }
-            user.cleared = true;
-        }
-        let mut packet = std::mem::take(&mut self.scratch);
-        packet.clear();
-        packet.resize(HEADER, 0);
-        if length > 0 {
-            end.rx.append_to(&mut packet);
-        }
-        let way = dt.send(remote.address, remote.cube, remote.eid, &mut packet);
-        let step = match way {
-            Ok(flow) => match self.ahead(flow.0) {
-                Some(ahead) if ahead >= LOCAL_MAX => self.wait_for(flow.0, eid, now),
-                Some(_) => {
-                    self.enqueue(flow.0, remote.cube, &packet, LOCAL_MAX);
-                    Step::Sent
-                }
-                None => Step::Sent,
-            },
-            Err(_) => Step::Sent,
-        };
-        self.scratch = packet;
-        if let Step::Sent = step
-            && let Some(user) = self.users.get_mut(eid)
-        {
-            user.cleared = false;
-            if way.is_ok() {
-                user.counters.sent += 1;
-                user.counters.sent_bytes += length as u64;
-            } else {
-                user.counters.failed += 1;
-            }
-            if let Some(end) = cx.end(user.token) {
-                end.rx.consume_staged();
-            }
-        }
-        step
-    }
-
-    /// The flow goes on when there is room in the N-1 flow again.
-    fn wait_for(&mut self, number: u32, eid: Eid, now: Instant) -> Step {
-        if let Some(user) = self.users.get_mut(eid)
-            && !std::mem::replace(&mut user.waits, true)
-        {
-            self.outgoing[number as usize].waiting.push_back(eid);
-            if !self.full.contains(&number) {
-                self.full.push(number);
-            }
-        }
-        Step::Later(now + ROOM_LOOK)
-    }
-
-    /// Lets users go on for whose N-1 flow there is room again.
-    fn release(&mut self, cx: &mut Context) -> Progress {
-        let mut progress = Progress::None;
-        let mut full = std::mem::take(&mut self.full);
-        full.retain(|number| {
-            if self
-                .ahead(*number)
-                .is_some_and(|ahead| ahead > LOCAL_MAX / 2)
-            {
-                return true;
-            }
-            progress = Progress::Some;
-            while let Some(eid) = self.outgoing[*number as usize].waiting.pop_front() {
-                if let Some(user) = self.users.get_mut(eid) {
-                    user.waits = false;
-                    cx.activate(user.token);
-                }
-            }
-            false
-        });
-        self.full = full;
-        progress
-    }
-
     /// A user flow is over for its program: the daemon and management are told.
     fn close(&mut self, cx: &mut Context, eid: Eid) {
         if let Some(user) = self.users.remove(eid) {
@@ -689,18 +346,6 @@ impl Forwarder {
             overruns: self.overruns,
         }
     }
-}
-
-/// What came of one packet of a program.
-enum Step {
-    /// It went, or cannot go and is dropped.
-    Sent,
-    /// There is none.
-    Empty,
-    /// It goes at this time at the latest.
-    Later(Instant),
-    /// The flow is over.
-    Broken,
 }
 
 impl DataPath for Forwarder {
