@@ -504,6 +504,7 @@ impl Core {
             }
             Body::FlowAllocReply(reply) => self.flow_alloc_replied(cx, pid, reply),
             Body::FlowDealloc(end) => self.ipcp_dealloc(cx, pid, end),
+            Body::Failure(failure) if id == 0 => self.ipcp_failed(cx, pid, failure.into()),
             Body::Done(_) | Body::Failure(_) | Body::IpcpJoined(_) | Body::IpcpStatus(_) => {
                 let Some(waiting) = self.take_call(pid, id) else {
                     return;
@@ -545,6 +546,19 @@ impl Core {
                 }
             }
             other => tracing::warn!("IPCP {pid} sent an unexpected message: {other:?}"),
+        }
+    }
+
+    /// An IPCP says that it cannot run, or no longer.
+    fn ipcp_failed(&mut self, cx: &mut dyn Context, pid: i32, error: Error) {
+        let Some(ipcp) = self.ipcps.get_mut(&pid) else {
+            return;
+        };
+        tracing::error!("IPCP {pid} ({}) failed: {error}", ipcp.name);
+        let creator = ipcp.creator.take();
+        self.end_child(cx, pid);
+        if let Some(creator) = creator {
+            self.answer(cx, creator, Err(error));
         }
     }
 

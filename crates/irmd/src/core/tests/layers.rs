@@ -3,7 +3,7 @@
 use o7s::{
     DirHash, ErrorKind,
     control::{
-        Body, BootstrapIpcp, CreateIpcp, Empty, FlowReqArr, FlowResponse, IpcpConfig,
+        Body, BootstrapIpcp, CreateIpcp, Empty, Failure, FlowReqArr, FlowResponse, IpcpConfig,
         IpcpFlowAlloc, IpcpState, IpcpType, Pid, UnicastConfig,
     },
 };
@@ -271,6 +271,18 @@ fn an_ipcp_that_does_not_come_up_is_killed() {
     assert!(lab.answer(manager, id).is_none());
     lab.child_exited(pid);
     assert_eq!(lab.failure(manager, id), ErrorKind::Ipcp);
+
+    // One that says why it cannot run.
+    let id = lab.start(manager, create("l", 0));
+    let (pid, channel) = (lab.fake.next_child, ConnId(1_000_002));
+    let failure = Failure::from(&o7s::Error::new(
+        ErrorKind::NotSupported,
+        "not in this version",
+    ));
+    lab.send(channel, 0, Body::Failure(failure));
+    assert_eq!(lab.failure(manager, id), ErrorKind::NotSupported);
+    assert_eq!(lab.fake.children[&pid], [Signal::Terminate]);
+    lab.child_exited(pid);
 
     lab.fake.no_program = true;
     let error = lab.call(manager, create("l", 0)).unwrap_err();
