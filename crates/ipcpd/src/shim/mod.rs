@@ -7,6 +7,7 @@
 pub mod flows;
 pub mod path;
 pub mod port;
+mod refusals;
 mod requests;
 mod status;
 

@@ -8,19 +8,19 @@ use std::{
 
 use o7s::{
     Error, ErrorKind, QosSpec, Result,
-    control::{Failure, FlowEnd, FlowReqArr, FlowResponse, IpcpFlowAlloc},
+    control::{FlowReqArr, FlowResponse, IpcpFlowAlloc},
 };
 use o7s_proto::shim::{
-    Address, Arrived, CommandError, DownReason, Event, FlowKey, Format, QueryKey, Refusal,
-    RequestKey, Shim,
+    Address, Arrived, DownReason, Event, FlowKey, Format, QueryKey, Refusal, RequestKey, Shim,
 };
 use o7s_ring::{Record, SendError};
 use o7s_wire::hash::NameHash;
 
 use super::{
-    ARRIVED, Told,
+    Told,
     flows::{Counters, Flow, Flows},
     port::Port,
+    refusals::{command_error, over, refusal, refuse},
     requests::Requests,
 };
 use crate::{
@@ -142,13 +142,6 @@ impl Network {
 
     fn alloc(&mut self, cx: &mut Context, request: IpcpFlowAlloc, end: End) {
         let key = FlowKey(request.flow_id);
-        let refuse = |error: &Error| {
-            Output::Reply(FlowResponse {
-                flow_id: request.flow_id,
-                refusal: Some(Failure::from(error)),
-                ..FlowResponse::default()
-            })
-        };
         let asked = QosSpec::try_from(request.qos).and_then(|qos| {
             let hash = NameHash::from_bytes(&request.hash);
             let asked = self
@@ -159,7 +152,7 @@ impl Network {
         self.dirty = true;
         match asked {
             Ok(qos) => self.add(cx, key, end, &qos),
-            Err(error) => self.tell(refuse(&error)),
+            Err(error) => self.tell(refuse(request.flow_id, &error)),
         }
         self.events(cx);
     }
@@ -186,7 +179,7 @@ impl Network {
 
     fn respond(&mut self, cx: &mut Context, response: FlowResponse, end: Option<End>) {
         let flow_id = response.flow_id;
-        let Some(request) = self.requests.answered(flow_id) else {
+        let Some((request, qos)) = self.requests.answered(flow_id) else {
             // The one who asked has given up meanwhile.
             if let Some(end) = end {
                 self.tell(Output::Ended(end.end()));
@@ -196,8 +189,7 @@ impl Network {
         let key = FlowKey(flow_id);
         let answer = match (&response.refusal, end) {
             (None, Some(end)) => {
-                // Whether packets wait is a matter of the end that asked, and of ours by default.
-                self.add(cx, key, end, &QosSpec::RAW);
+                self.add(cx, key, end, &qos);
                 Ok(key)
             }
             (Some(failure), _) => Err(-failure.errno.abs().max(1)),
@@ -219,11 +211,7 @@ impl Network {
 
     fn taken(&mut self, cx: &mut Context, request: RequestKey, answer: Result<u64>) {
         match answer {
-            Ok(flow) if !self.requests.taken(request, flow) => self.tell(Output::Ended(FlowEnd {
-                flow_id: flow,
-                side: ARRIVED,
-                ..FlowEnd::default()
-            })),
+            Ok(flow) if !self.requests.taken(request, flow) => self.tell(over(flow)),
             Ok(_) => {}
             Err(error) => {
                 if self.requests.refused(request) {
@@ -258,7 +246,7 @@ impl Network {
                 qos,
                 piggyback,
             } => {
-                self.requests.arrived(request);
+                self.requests.arrived(request, qos);
                 self.tell(Output::Request(
                     request.0,
                     FlowReqArr {
@@ -273,11 +261,7 @@ impl Network {
             }
             Event::RequestGone { request } => {
                 if let Some(flow_id) = self.requests.gone(request) {
-                    self.tell(Output::Ended(FlowEnd {
-                        flow_id,
-                        side: ARRIVED,
-                        ..FlowEnd::default()
-                    }));
+                    self.tell(over(flow_id));
                 }
             }
             Event::FlowUp { flow, path } => {
@@ -323,11 +307,7 @@ impl Network {
             self.flows.remove(token);
             drop(cx.take(token));
         }
-        self.tell(Output::Reply(FlowResponse {
-            flow_id: key.0,
-            refusal: Some(Failure::from(&refusal(&reason))),
-            ..FlowResponse::default()
-        }));
+        self.tell(refuse(key.0, &refusal(&reason)));
     }
 
     fn set_up(&mut self, cx: &mut Context, up: bool) {
@@ -577,7 +557,7 @@ impl DataPath for Network {
             Command::Taken(request, answer) => self.taken(cx, request, answer),
             Command::Respond(response, end) => self.respond(cx, response, end),
             Command::GiveUp(flow) => {
-                if let Some(request) = self.requests.answered(flow) {
+                if let Some((request, _)) = self.requests.answered(flow) {
                     let refusal = Err(-ErrorKind::FlowDown.errno());
                     let _ = self.shim.respond(now, request, refusal, &[]);
                 }
@@ -674,26 +654,4 @@ fn flush(cx: &mut Context, token: Option<Token>) {
 /// to a flow with a bound on its delay that can stand loss.
 fn waits(qos: &QosSpec) -> bool {
     qos.loss == 0 || qos.delay == u32::MAX
-}
-
-fn command_error(error: CommandError) -> Error {
-    let kind = match error {
-        CommandError::HashLen { .. } => ErrorKind::Invalid,
-        CommandError::TooLarge { .. } => ErrorKind::MessageSize,
-        CommandError::NoEndpoint(_) | CommandError::TooMany(_) => ErrorKind::NoMemory,
-        CommandError::LinkDown => ErrorKind::FlowDown,
-        CommandError::FlowExists(_) => ErrorKind::Exists,
-        CommandError::NoFlow(_) | CommandError::NoRequest(_) => ErrorKind::NotAllocated,
-    };
-    Error::new(kind, error.to_string())
-}
-
-fn refusal(reason: &Refusal) -> Error {
-    let kind = match reason {
-        Refusal::Peer(errno) => ErrorKind::from_errno(errno.saturating_neg()),
-        Refusal::Name(_) => ErrorKind::Name,
-        Refusal::Silence { .. } => ErrorKind::TimedOut,
-        Refusal::NoPeerEndpoint => ErrorKind::Ipcp,
-    };
-    Error::new(kind, reason.to_string())
 }

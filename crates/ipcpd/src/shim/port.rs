@@ -284,3 +284,99 @@ impl Slot {
 fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    fn port() -> (Port, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        (Port::datagrams(socket.into()), address)
+    }
+
+    fn stage(port: &mut Port, to: SocketAddr, bytes: &[u8]) {
+        port.stage(to.into(), bytes.len(), |out| out.extend_from_slice(bytes));
+    }
+
+    #[test]
+    fn packets_of_one_size_to_one_peer_go_together() {
+        let (mut one, _) = port();
+        let (mut two, to) = port();
+        let (_three, other) = port();
+        let sizes = [10, 10, 10, 4, 10, 10, 30, 10, 0, 10, 10];
+        let packets: Vec<Vec<u8>> = (0..).zip(sizes).map(|(n, size)| vec![n; size]).collect();
+        for packet in &packets {
+            stage(&mut one, to, packet);
+        }
+        // 10 10 10 4 | 10 10 | 30 10 | 0 | 10 10: a shorter one is the last of its message.
+        assert_eq!(one.used, 5);
+        stage(&mut one, other, &[1; 10]);
+        assert_eq!(one.used, 6);
+        one.flush();
+        assert!(one.is_empty() && !one.is_blocked());
+        assert_eq!(one.counters().sent, 12);
+        let mut got = Vec::new();
+        while got.len() < packets.len() - 1 {
+            for at in 0..two.receive() {
+                two.each(at, |bytes, _| got.push(bytes.to_vec()));
+            }
+        }
+        let wanted: Vec<Vec<u8>> = packets.into_iter().filter(|p| !p.is_empty()).collect();
+        assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn what_cannot_go_in_segments_goes_alone() {
+        let (mut one, _) = port();
+        let (mut two, to) = port();
+        // Together more than an IP packet of the loopback device holds a segment of.
+        one.segment_limit = usize::MAX;
+        for _ in 0..2 {
+            stage(&mut one, to, &[5; 100]);
+        }
+        assert_eq!(one.used, 1);
+        // As a way with a small MTU would have it: the segment is not allowed.
+        let refused = io::Error::from_raw_os_error(libc::EINVAL);
+        one.refused(0, &refused);
+        assert_eq!(one.segment_limit, 99);
+        assert_eq!(one.counters().sent, 2);
+        let mut got = 0;
+        while got < 2 {
+            got += two.receive();
+        }
+        // From now on those of that size go alone.
+        one.used = 0;
+        for _ in 0..2 {
+            stage(&mut one, to, &[5; 100]);
+        }
+        assert_eq!(one.used, 2);
+    }
+
+    #[test]
+    fn a_full_socket_keeps_what_it_did_not_take() {
+        let (one, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let mut port = Port::packets(one.into(), 64);
+        let mut sent = 0_u16;
+        while !port.is_blocked() {
+            assert!(port.has_room());
+            port.stage(o7s_wire::eth::MacAddr([2; 6]).into(), 2, |out| {
+                out.extend_from_slice(&sent.to_be_bytes());
+            });
+            sent += 1;
+            port.flush();
+        }
+        assert!(!port.is_empty());
+        let mut number_of = [0; 2];
+        for number in 0..sent {
+            if number + 1 == sent {
+                // The last one waits still.
+                port.flush();
+                assert!(port.is_empty() && !port.is_blocked());
+            }
+            assert_eq!(other.recv(&mut number_of).unwrap(), 2);
+            assert_eq!(number_of, number.to_be_bytes());
+        }
+    }
+}

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use o7s_proto::shim::RequestKey;
+use o7s_wire::qos::QosSpec;
 
 /// The requests that arrived.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// The daemon's flow id of each, once it has one.
-    by_key: HashMap<RequestKey, Stage>,
+    /// Each with the QoS that it asks for.
+    by_key: HashMap<RequestKey, (Stage, QosSpec)>,
     by_flow: HashMap<u64, RequestKey>,
 }
 
@@ -24,13 +25,13 @@ enum Stage {
 
 impl Requests {
     /// A request has arrived, and the daemon is told.
-    pub(super) fn arrived(&mut self, request: RequestKey) {
-        self.by_key.insert(request, Stage::Told);
+    pub(super) fn arrived(&mut self, request: RequestKey, qos: QosSpec) {
+        self.by_key.insert(request, (Stage::Told, qos));
     }
 
     /// The daemon took it in as this flow; false if it is over.
     pub(super) fn taken(&mut self, request: RequestKey, flow: u64) -> bool {
-        if let Some(stage @ Stage::Told) = self.by_key.get_mut(&request) {
+        if let Some((stage @ Stage::Told, _)) = self.by_key.get_mut(&request) {
             *stage = Stage::Waits(flow);
             self.by_flow.insert(flow, request);
             return true;
@@ -41,19 +42,19 @@ impl Requests {
 
     /// The daemon refused it; false if it is over.
     pub(super) fn refused(&mut self, request: RequestKey) -> bool {
-        matches!(self.by_key.remove(&request), Some(Stage::Told))
+        matches!(self.by_key.remove(&request), Some((Stage::Told, _)))
     }
 
-    /// It is answered: which request this flow was.
-    pub(super) fn answered(&mut self, flow: u64) -> Option<RequestKey> {
+    /// It is answered: which request this flow was, and the QoS that it asked for.
+    pub(super) fn answered(&mut self, flow: u64) -> Option<(RequestKey, QosSpec)> {
         let request = self.by_flow.remove(&flow)?;
-        self.by_key.remove(&request);
-        Some(request)
+        let (_, qos) = self.by_key.remove(&request)?;
+        Some((request, qos))
     }
 
     /// It is over before it was answered: the flow that the daemon knows it as.
     pub(super) fn gone(&mut self, request: RequestKey) -> Option<u64> {
-        match self.by_key.get_mut(&request)? {
+        match &mut self.by_key.get_mut(&request)?.0 {
             Stage::Waits(flow) => {
                 let flow = *flow;
                 self.answered(flow);
@@ -81,26 +82,26 @@ mod tests {
     #[test]
     fn every_order_of_answers() {
         let mut requests = Requests::default();
-        requests.arrived(ONE);
+        requests.arrived(ONE, QosSpec::RAW);
         assert_eq!(requests.answered(7), None);
         assert!(requests.taken(ONE, 7));
-        assert_eq!(requests.answered(7), Some(ONE));
+        assert_eq!(requests.answered(7), Some((ONE, QosSpec::RAW)));
         assert_eq!(requests.answered(7), None);
         assert_eq!(requests.gone(ONE), None);
 
-        requests.arrived(ONE);
+        requests.arrived(ONE, QosSpec::RAW);
         assert_eq!(requests.gone(ONE), None);
         assert!(!requests.taken(ONE, 7));
         assert_eq!(requests.answered(7), None);
 
-        requests.arrived(ONE);
+        requests.arrived(ONE, QosSpec::RAW);
         assert!(requests.taken(ONE, 7));
         assert_eq!(requests.gone(ONE), Some(7));
         assert_eq!(requests.answered(7), None);
 
-        requests.arrived(ONE);
+        requests.arrived(ONE, QosSpec::RAW);
         assert!(requests.refused(ONE));
-        requests.arrived(ONE);
+        requests.arrived(ONE, QosSpec::RAW);
         requests.gone(ONE);
         assert!(!requests.refused(ONE));
         assert_eq!(requests.len(), 0);

@@ -59,8 +59,53 @@ impl Network {
         ] {
             counters.push([&name, &value]);
         }
+        let protocol = self.protocol();
         IpcpStatus {
-            sections: vec![counters, flows],
+            sections: vec![counters, flows, protocol],
         }
+    }
+
+    /// What the machine counts.
+    fn protocol(&self) -> StatusSection {
+        let stats = self.shim.stats();
+        let dropped = stats.discarded;
+        let mut section = StatusSection::new("protocol", &["counter", "value"]);
+        for (name, value) in [
+            ("queries_sent", stats.queries_sent),
+            ("queries_answered", stats.queries_answered),
+            ("requests_sent", stats.requests_sent),
+            ("requests_repeated", stats.requests_repeated),
+            ("requests_arrived", stats.requests_arrived),
+            ("requests_expired", stats.requests_expired),
+            ("requests_refused", stats.requests_refused),
+            ("granted", stats.granted),
+            ("refused", stats.refused),
+            ("unanswered", stats.unanswered),
+            ("early_packets", stats.early),
+            ("messages_not_sent", stats.transmits_dropped),
+            ("dropped_link_down", dropped.link_down),
+            ("dropped_malformed", dropped.malformed),
+            ("dropped_broadcast", dropped.broadcast),
+            ("dropped_bad_endpoint", dropped.bad_endpoint),
+            ("dropped_unknown_endpoint", dropped.unknown_endpoint),
+            ("dropped_stale_endpoint", dropped.stale_endpoint),
+            ("dropped_wrong_peer", dropped.wrong_peer),
+            ("dropped_duplicate", dropped.duplicate),
+            ("dropped_not_asked", dropped.not_asked),
+            ("dropped_unknown_name", dropped.unknown_name),
+            ("dropped_rate_limit", dropped.rate_limit),
+            ("dropped_no_room", dropped.no_room),
+        ] {
+            section.push([&name, &value]);
+        }
+        for (name, value) in [
+            ("names", stats.names),
+            ("directory", stats.directory),
+            ("queries_under_way", stats.queries),
+            ("endpoints_in_use", stats.endpoints),
+        ] {
+            section.push([&name, &value]);
+        }
+        section
     }
 }
