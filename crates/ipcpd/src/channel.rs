@@ -3,14 +3,16 @@
 //! The IPCP ends in good order with the channel or on SIGTERM.
 
 use std::{
-    io,
+    io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream as StdUnixStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use o7s::{
     Error, ErrorKind, Result,
-    control::{Body, Decoder, Envelope, Hello, REQUEST_MAX, VERSION, encode, receive, send},
+    control::{
+        Body, Decoder, Envelope, Failure, Hello, REQUEST_MAX, VERSION, encode, receive, send,
+    },
 };
 use tokio::{
     io::Interest,
@@ -21,6 +23,9 @@ use tokio::{
 };
 
 use crate::framework::{Event, Ipcp, Post, Process};
+
+/// How long a failed IPCP waits for the daemon to take notice.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// Runs the IPCP that `make` makes, within the event loop, until the daemon is gone or asks it to
 /// end. Its data path, tasks and threads tell what happens by the [`Post`] that `make` gets.
@@ -50,6 +55,26 @@ pub fn run<I: Ipcp>(make: impl FnOnce(Post<I::Event>) -> I) -> Result<()> {
     // A thread that waits for a neighbour keeps nobody here.
     runtime.shutdown_background();
     served.map_err(failed)
+}
+
+/// Tells the daemon why this IPCP cannot run, so that whoever asked for it hears it, and waits a
+/// moment for the daemon to take notice. Without a daemon nothing happens.
+pub fn tell_failure(error: &Error) {
+    let Ok(fd) = io::stdin().as_fd().try_clone_to_owned() else {
+        return;
+    };
+    let mut channel = StdUnixStream::from(fd);
+    let failure = encode(&envelope(0, Body::Failure(Failure::from(error))));
+    // Fails for anything but a connected UNIX socket.
+    let told = channel
+        .peer_addr()
+        .and_then(|_| channel.set_nonblocking(false))
+        .and_then(|()| channel.set_read_timeout(Some(NOTICE)))
+        .and_then(|()| channel.write_all(&failure));
+    if told.is_ok() {
+        // The daemon closes the channel, or signals.
+        let _ = io::copy(&mut channel, &mut io::sink());
+    }
 }
 
 async fn serve<I: Ipcp>(

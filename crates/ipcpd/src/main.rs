@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ipcpd {}: {error}", args.name);
+            channel::tell_failure(&error);
             ExitCode::FAILURE
         }
     }

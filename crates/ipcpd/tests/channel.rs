@@ -44,6 +44,28 @@ fn send(stream: &mut UnixStream, id: u64, body: Body) {
 }
 
 #[test]
+fn an_ipcp_that_cannot_run_says_why() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut stream = ours.try_clone().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ipcpd"))
+        .args(["--type", "local", "--name", "l", "--log-level", "error"])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut decoder = Decoder::new(REQUEST_MAX);
+    next(&mut stream, &mut decoder);
+    // A frame that is too long.
+    stream.write_all(&[0xff; 8]).unwrap();
+    match next(&mut stream, &mut decoder) {
+        (0, Body::Failure(failure)) => assert!(!failure.message.is_empty()),
+        other => panic!("{other:?}"),
+    }
+    drop((stream, ours));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
 fn greets_works_and_ends_with_its_channel() {
     let (mut child, mut stream) = start();
     let mut decoder = Decoder::new(REQUEST_MAX);
