@@ -82,3 +82,43 @@ fn a_host_may_have_a_port_of_its_own() {
     let said = client.run("oecho", "").ok();
     assert!(said.contains("Server replied with"), "{said}");
 }
+
+/// A layer over the layer: enrollment and connections through `irm`, the traffic over UDP.
+#[test]
+fn a_unicast_layer_over_udp() {
+    let addresses = ["127.0.0.1", "127.0.0.2"];
+    let port = free_port(addresses);
+    let [first, second] = [Net::new(), Net::new()];
+    let hosts = format!("host lan={0} host n1={0}", addresses[0]);
+    for (net, own, hosts) in [(&first, addresses[0], ""), (&second, addresses[1], &*hosts)] {
+        net.irm(format!("i b t udp4 n u l net ip {own} port {port} {hosts}").trim())
+            .ok();
+    }
+    first.irm("i b t unicast n n1 l lan autobind").ok();
+    for name in ["n1", "lan"] {
+        first.irm(&format!("n r {name} l net")).ok();
+    }
+    // It learns the layer's name from the member, and checks it.
+    second.irm("i e n n2 l lan autobind").ok();
+    second.irm("i co n n2 d n1").ok();
+    let ipcps = second.management().list_ipcps().unwrap();
+    assert!(
+        ipcps
+            .iter()
+            .any(|ipcp| (&*ipcp.name, &*ipcp.layer) == ("n2", "lan"))
+    );
+
+    first
+        .irm(&format!("b prog {} n oecho", tool("oecho").display()))
+        .ok();
+    first.irm("n r oecho l lan").ok();
+    let echo = first.start("oecho", "-l");
+    echo.line_with("Starting");
+    let said = second.run("oecho", "").ok();
+    assert!(said.contains("Server replied with"), "{said}");
+
+    second.irm("i di n n2 d n1").ok();
+    // It is a member for its life.
+    let error = second.irm("i e n n2 l lan").failed(1);
+    assert!(error.contains("member of layer lan already"), "{error}");
+}
