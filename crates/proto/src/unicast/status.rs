@@ -9,7 +9,7 @@ use o7s_wire::{
 };
 
 use super::{Component, Lower, Node, Phase};
-use crate::{fa, forwarding::Route, linkstate};
+use crate::{dht, fa, forwarding::Route, linkstate};
 
 /// State of a node.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,8 @@ pub struct Status {
     pub registered: Vec<NameHash>,
     /// User flows and flow requests of all kinds.
     pub flows: usize,
+    /// How much the directory holds.
+    pub directory: dht::Sizes,
     /// Messages of link state.
     pub routing: linkstate::Stats,
     /// Messages of the flow allocator.
@@ -78,6 +80,7 @@ impl Node {
             routes: member.routes.clone(),
             registered: member.lookups.registered.iter().cloned().collect(),
             flows: member.fa.len(),
+            directory: member.dht.sizes(),
             routing: *member.routing.stats(),
             allocator: *member.fa.counters(),
             ..status
