@@ -122,3 +122,27 @@ fn a_unicast_layer_over_udp() {
     let error = second.irm("i e n n2 l lan").failed(1);
     assert!(error.contains("member of layer lan already"), "{error}");
 }
+
+/// A broadcast layer over the layer: what a program at one member sends, one at the other gets.
+#[test]
+fn a_broadcast_layer_over_udp() {
+    let addresses = ["127.0.0.1", "127.0.0.2"];
+    let port = free_port(addresses);
+    let [first, second] = [Net::new(), Net::new()];
+    let hosts = format!("host chat={0} host b1={0}", addresses[0]);
+    for (net, own, hosts) in [(&first, addresses[0], ""), (&second, addresses[1], &*hosts)] {
+        net.irm(format!("i b t udp4 n u l net ip {own} port {port} {hosts}").trim())
+            .ok();
+    }
+    first.irm("i b t broadcast n b1 l chat autobind").ok();
+    for name in ["b1", "chat"] {
+        first.irm(&format!("n r {name} l net")).ok();
+    }
+    second.irm("i e n b2 t broadcast l chat autobind").ok();
+    second.irm("i co n b2 d b1").ok();
+
+    let reader = first.start("obc", "-n chat -l");
+    reader.line_with("New flow");
+    second.run("obc", "-n chat -m hello").ok();
+    reader.line_with("Message is hello");
+}
