@@ -5,6 +5,7 @@
 //! left for management is to hand on what the daemon wants and to find addresses of names (UDP).
 
 pub mod flows;
+mod packets;
 pub mod path;
 pub mod port;
 mod refusals;

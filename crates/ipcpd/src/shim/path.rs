@@ -11,9 +11,8 @@ use o7s::{
     control::{FlowReqArr, FlowResponse, IpcpFlowAlloc},
 };
 use o7s_proto::shim::{
-    Address, Arrived, DownReason, Event, FlowKey, Format, QueryKey, Refusal, RequestKey, Shim,
+    Address, DownReason, Event, FlowKey, Format, QueryKey, Refusal, RequestKey, Shim,
 };
-use o7s_ring::{Record, SendError};
 use o7s_wire::hash::NameHash;
 
 use super::{
@@ -33,10 +32,6 @@ use crate::{
     sys,
 };
 
-/// Packets of a flow that are taken at once.
-const BATCH: usize = 64;
-/// Looks at the socket in vain after which it is left to the system to tell.
-const LOOKS: u32 = 64;
 /// Time until a socket that was full is tried again.
 const RETRY: Duration = Duration::from_micros(100);
 /// How long a query asks. The daemon gives up earlier; a late answer is of use to the next one.
@@ -72,31 +67,31 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Network {
     pub(super) shim: Shim,
-    format: Format,
+    pub(super) format: Format,
     pub(super) port: Port,
     pub(super) link: Option<Link>,
     /// Largest packet, bytes.
-    max_packet: usize,
-    mpl_ms: u32,
+    pub(super) max_packet: usize,
+    pub(super) mpl_ms: u32,
     pub(super) flows: Flows,
     pub(super) requests: Requests,
     /// Flows that wait for the socket.
-    waiting: Vec<Token>,
-    post: Post<Told>,
-    up: bool,
+    pub(super) waiting: Vec<Token>,
+    pub(super) post: Post<Told>,
+    pub(super) up: bool,
     /// The machine may have something to send.
-    dirty: bool,
-    retry: Option<Instant>,
+    pub(super) dirty: bool,
+    pub(super) retry: Option<Instant>,
     /// Packets of flows that are over.
     pub(super) past: Counters,
     /// Frames and datagrams that do not concern this layer.
     pub(super) foreign: u64,
     /// Packets to endpoints that are nobody's, or not from the flow's peer.
     pub(super) stray: u64,
-    scratch: Vec<u8>,
-    watched: bool,
+    pub(super) scratch: Vec<u8>,
+    pub(super) watched: bool,
     /// Looks at the socket that are worth it, since packets came not long ago.
-    looks: u32,
+    pub(super) looks: u32,
 }
 
 impl Network {
@@ -225,7 +220,7 @@ impl Network {
     }
 
     /// Takes the machine's events. After every call of it that may make any.
-    fn events(&mut self, cx: &mut Context) {
+    pub(super) fn events(&mut self, cx: &mut Context) {
         while let Some(event) = self.shim.poll_event() {
             self.event(cx, event);
         }
@@ -336,7 +331,7 @@ impl Network {
     }
 
     /// The program is done with its flow, or with waiting for it.
-    fn end(&mut self, cx: &mut Context, token: Token) {
+    pub(super) fn end(&mut self, cx: &mut Context, token: Token) {
         if let Some(flow) = self.flows.get(token) {
             let (key, linger) = (flow.key, flow.linger);
             // Unknown to the machine: over there already.
@@ -344,173 +339,6 @@ impl Network {
             self.dirty = true;
         }
         self.forget(cx, token);
-    }
-
-    /// Gives the program a packet of the network.
-    fn deliver(&mut self, cx: &mut Context, token: Token, packet: &[u8]) {
-        let (Some(flow), Some(end)) = (self.flows.get(token), cx.end(token)) else {
-            return;
-        };
-        match end.tx.try_stage(packet) {
-            Ok(()) => flow.counters.received += 1,
-            Err(SendError::Full) => flow.counters.no_room += 1,
-            // It takes no more; its end says so too.
-            Err(_) => {}
-        }
-        end.tx.flush();
-    }
-
-    /// Takes a batch from the socket.
-    fn receive(&mut self, cx: &mut Context) -> Progress {
-        let count = self.port.receive();
-        if count == 0 {
-            return Progress::None;
-        }
-        // The ends to which packets went, one after another.
-        let mut last: Option<Token> = None;
-        for at in 0..count {
-            let Self {
-                port,
-                flows,
-                shim,
-                format,
-                ..
-            } = self;
-            let (mut foreign, mut stray, mut management) = (0, 0, false);
-            port.each(at, |bytes, from| match format.classify(bytes, from) {
-                Ok(Arrived::Data(data)) => {
-                    let flow = flows.by_eid(data.eid);
-                    let ours = flow.filter(|flow| flow.path.is_some_and(|p| p.accepts(&data)));
-                    if let Some(flow) = ours {
-                        if last.is_some_and(|last| last != flow.token) {
-                            flush(cx, last);
-                        }
-                        last = Some(flow.token);
-                        if let Some(end) = cx.end(flow.token) {
-                            match end.tx.try_stage(&bytes[data.payload]) {
-                                Ok(()) => flow.counters.received += 1,
-                                Err(SendError::Full) => flow.counters.no_room += 1,
-                                Err(_) => {}
-                            }
-                        }
-                    } else {
-                        // It may be one that overtook the answer to our request.
-                        management = true;
-                        stray += u64::from(shim.handle_frame(cx.now(), bytes, from).is_err());
-                    }
-                }
-                Ok(Arrived::Management(_)) => {
-                    management = true;
-                    if let Err(discard) = shim.handle_frame(cx.now(), bytes, from) {
-                        tracing::debug!("Dropped a message: {discard}.");
-                    }
-                }
-                Err(_) => foreign += 1,
-            });
-            self.foreign += foreign;
-            self.stray += stray;
-            if management {
-                self.dirty = true;
-                // Before the next packet, which may be one of a flow that is up only now.
-                self.events(cx);
-            }
-        }
-        flush(cx, last);
-        self.looks = LOOKS;
-        // A batch that is not full was all there is; whoever waits next looks again.
-        if count < sys::BATCH {
-            Progress::None
-        } else {
-            Progress::Some
-        }
-    }
-
-    /// Takes a batch of packets of a program.
-    fn send(&mut self, cx: &mut Context, token: Token) -> Progress {
-        let (Some(flow), Some(end)) = (self.flows.get(token), cx.end(token)) else {
-            return Progress::None;
-        };
-        let over = end.is_over();
-        let Some(path) = flow.path else {
-            if over {
-                self.end(cx, token);
-            }
-            return Progress::None;
-        };
-        if over {
-            end.note_over();
-        }
-        let mut worth = false;
-        for _ in 0..BATCH {
-            let length = match end.rx.peek_record() {
-                Ok(Some(Record::Data(length))) => length,
-                Ok(Some(Record::Keepalive)) => 0,
-                Ok(None) => {
-                    end.rx.flush();
-                    if over {
-                        self.end(cx, token);
-                    }
-                    return if worth {
-                        Progress::Some
-                    } else {
-                        Progress::None
-                    };
-                }
-                Err(corrupt) => {
-                    tracing::warn!("Flow {} is over: {corrupt}.", flow.key.0);
-                    self.end(cx, token);
-                    return Progress::Some;
-                }
-            };
-            if length > self.max_packet {
-                flow.counters.too_long += 1;
-            } else {
-                if !self.port.has_room() && !self.port.is_blocked() {
-                    self.port.flush();
-                }
-                if self.port.has_room() && !self.port.is_blocked() {
-                    let header = self.format.header(&path, length);
-                    self.port.stage(path.address, header.len() + length, |out| {
-                        out.extend_from_slice(&header);
-                        if length > 0 {
-                            end.rx.append_to(out);
-                        }
-                    });
-                    flow.counters.sent += 1;
-                } else if flow.waits {
-                    // Unread, so that the program waits too.
-                    end.rx.flush();
-                    end.pause(true);
-                    self.waiting.push(token);
-                    return Progress::Some;
-                } else {
-                    flow.counters.not_sent += 1;
-                }
-            }
-            end.rx.consume_staged();
-            worth = true;
-        }
-        end.rx.flush();
-        Progress::Some
-    }
-
-    /// Puts what the machine has to say on the way.
-    fn transmit(&mut self) {
-        while self.dirty {
-            if !self.port.has_room() {
-                self.port.flush();
-            }
-            if !self.port.has_room() {
-                return;
-            }
-            let Some(to) = self.shim.poll_transmit(&mut self.scratch) else {
-                self.dirty = false;
-                return;
-            };
-            let message = &self.scratch;
-            self.port
-                .stage(to, message.len(), |out| out.extend_from_slice(message));
-        }
     }
 
     fn link(&mut self, cx: &mut Context) -> Progress {
@@ -641,12 +469,6 @@ impl DataPath for Network {
         let machine = self.shim.poll_timeout();
         cx.set_alarm(machine.into_iter().chain(self.retry).min());
         Progress::None
-    }
-}
-
-fn flush(cx: &mut Context, token: Option<Token>) {
-    if let Some(end) = token.and_then(|token| cx.end(token)) {
-        end.tx.flush();
     }
 }
 
