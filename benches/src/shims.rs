@@ -78,7 +78,7 @@ impl Way {
                 };
                 match sys::send(&*socket, std::iter::repeat_n(message, count)) {
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        wait(socket, PollFlags::OUT)?;
+                        wait(&*socket, PollFlags::OUT)?;
                     }
                     other => drop(other?),
                 }
@@ -97,7 +97,7 @@ impl Way {
             Self::Socket { socket, inbox, .. } => loop {
                 match inbox.receive(&*socket) {
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        wait(socket, PollFlags::IN)?;
+                        wait(&*socket, PollFlags::IN)?;
                     }
                     other => return Ok(other?),
                 }
