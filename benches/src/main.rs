@@ -4,6 +4,7 @@
 //! and a child that runs the same program as `o7s-bench peer …`.
 
 mod alloc;
+mod capi;
 mod costs;
 mod forwarding;
 mod futex_ring;
@@ -54,6 +55,7 @@ const PARTS: [&str; 9] = [
     "services",
     "handshakes",
     "costs",
+    "capi",
     "forwarding",
     "frcp",
     "shims",
@@ -97,6 +99,9 @@ fn run(parts: &[&str]) -> Outcome {
     }
     if wanted("costs") {
         costs::run(security)?;
+    }
+    if wanted("capi") {
+        capi::run(daemon.dir())?;
     }
     if wanted("forwarding") {
         forwarding::run()?;
