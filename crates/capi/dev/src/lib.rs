@@ -6,6 +6,7 @@
 mod component;
 mod control;
 mod extra;
+mod handle;
 mod io;
 mod request;
 mod set;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{c_int, c_uint},
+    ops::Deref,
     os::fd::AsRawFd,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -10,34 +11,46 @@ use o7s::{Error, ErrorKind, EventQueue, FlowSet, Result};
 use o7s_capi::boundary::{duration, guarded, invalid};
 
 use crate::{
-    table::{Role, enter, generation},
+    handle::{Handle, InUse, enter as enter_handle},
+    table::{Role, enter, generation, spare_queues, spare_sets},
     turn::Turn,
 };
 
-/// `struct flow_set`.
+/// What is behind a `struct flow_set`.
 pub(crate) struct Set {
     set: FlowSet,
     generation: u32,
 }
 
-/// `struct fqueue`.
-#[derive(Default)]
+/// What is behind a `struct fqueue`.
 pub(crate) struct Queue {
     events: EventQueue,
+    generation: u32,
     /// Number of the type of the event that `fqueue_next` went to; 0 = none.
     kind: AtomicU32,
 }
 
-/// The set, unless it is NULL or the parent's: a child that waited with it would take the parent's
+/// A set in use.
+struct Own(InUse<Set>);
+
+impl Deref for Own {
+    type Target = FlowSet;
+
+    fn deref(&self) -> &FlowSet {
+        &self.0.set
+    }
+}
+
+/// The set, unless it is none or the parent's: a child that waited with it would take the parent's
 /// news.
 ///
 /// # Safety
-/// `set` is NULL or a set that stays for `'a`.
-unsafe fn own<'a>(set: *const Set) -> Result<&'a FlowSet> {
+/// As for [`enter_handle`].
+unsafe fn own(set: *const Handle<Set>) -> Result<Own> {
     // SAFETY: as the caller promises.
-    let set = unsafe { set.as_ref() }.ok_or_else(|| invalid("the set is NULL"))?;
+    let set = unsafe { enter_handle(set, "set") }?;
     if set.generation == generation() {
-        Ok(&set.set)
+        Ok(Own(set))
     } else {
         Err(invalid(
             "the set belongs to the parent process; make a new one after fork",
@@ -47,13 +60,13 @@ unsafe fn own<'a>(set: *const Set) -> Result<&'a FlowSet> {
 
 /// `fset_create`.
 #[unsafe(no_mangle)]
-extern "C" fn o7s_c_fset_create() -> *mut Set {
+extern "C" fn o7s_c_fset_create() -> *mut Handle<Set> {
     let mut made = std::ptr::null_mut();
     guarded(|| {
-        made = Box::into_raw(Box::new(Set {
+        made = spare_sets().create(Set {
             generation: generation(),
             set: FlowSet::new()?,
-        }));
+        });
         Ok(0)
     });
     made
@@ -62,16 +75,15 @@ extern "C" fn o7s_c_fset_create() -> *mut Set {
 /// `fset_destroy`.
 ///
 /// # Safety
-/// `set` is NULL or a set; it is not used again.
+/// `set` is NULL or a set, destroyed or not.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fset_destroy(set: *mut Set) {
+unsafe extern "C" fn o7s_c_fset_destroy(set: *mut Handle<Set>) {
     guarded(|| {
         // SAFETY: as the caller promises. What a child has of a parent's set is left as it is: its
         // locks may be those of threads that are not there.
-        if unsafe { own(set) }.is_ok() {
-            // SAFETY: it came from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(set) });
-        }
+        drop(unsafe { own(set) }?);
+        // SAFETY: as the caller promises.
+        drop(unsafe { spare_sets().destroy(set, "set") }?);
         Ok(0)
     });
 }
@@ -81,7 +93,7 @@ unsafe extern "C" fn o7s_c_fset_destroy(set: *mut Set) {
 /// # Safety
 /// `set` is NULL or a set.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fset_zero(set: *mut Set) {
+unsafe extern "C" fn o7s_c_fset_zero(set: *mut Handle<Set>) {
     guarded(|| {
         // SAFETY: as the caller promises.
         unsafe { own(set) }?.clear();
@@ -94,7 +106,7 @@ unsafe extern "C" fn o7s_c_fset_zero(set: *mut Set) {
 /// # Safety
 /// `set` is NULL or a set.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fset_add(set: *mut Set, fd: c_int) -> isize {
+unsafe extern "C" fn o7s_c_fset_add(set: *mut Handle<Set>, fd: c_int) -> isize {
     guarded(|| {
         // SAFETY: as the caller promises.
         let set = unsafe { own(set) }?;
@@ -111,7 +123,7 @@ unsafe extern "C" fn o7s_c_fset_add(set: *mut Set, fd: c_int) -> isize {
 /// # Safety
 /// `set` is NULL or a set.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fset_has(set: *const Set, fd: c_int) -> isize {
+unsafe extern "C" fn o7s_c_fset_has(set: *const Handle<Set>, fd: c_int) -> isize {
     guarded(|| {
         // SAFETY: as the caller promises.
         let set = unsafe { own(set) }?;
@@ -126,7 +138,7 @@ unsafe extern "C" fn o7s_c_fset_has(set: *const Set, fd: c_int) -> isize {
 /// # Safety
 /// `set` is NULL or a set.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fset_del(set: *mut Set, fd: c_int) {
+unsafe extern "C" fn o7s_c_fset_del(set: *mut Handle<Set>, fd: c_int) {
     guarded(|| {
         // SAFETY: as the caller promises.
         let set = unsafe { own(set) }?;
@@ -143,30 +155,43 @@ unsafe extern "C" fn o7s_c_fset_del(set: *mut Set, fd: c_int) {
 /// # Safety
 /// `set` is NULL or a set.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fset_fileno(set: *mut Set) -> isize {
+unsafe extern "C" fn o7s_c_fset_fileno(set: *mut Handle<Set>) -> isize {
     guarded(|| {
         // SAFETY: as the caller promises.
-        let fd = unsafe { own(set) }?.fileno()?;
-        Ok(fd.as_raw_fd() as isize)
+        let set = unsafe { own(set) }?;
+        let fd = set.fileno()?.as_raw_fd();
+        Ok(fd as isize)
     })
 }
 
 /// `fqueue_create`.
 #[unsafe(no_mangle)]
-extern "C" fn o7s_c_fqueue_create() -> *mut Queue {
-    Box::into_raw(Box::default())
+extern "C" fn o7s_c_fqueue_create() -> *mut Handle<Queue> {
+    let mut made = std::ptr::null_mut();
+    guarded(|| {
+        made = spare_queues().create(Queue {
+            events: EventQueue::new(),
+            generation: generation(),
+            kind: AtomicU32::new(0),
+        });
+        Ok(0)
+    });
+    made
 }
 
 /// `fqueue_destroy`.
 ///
 /// # Safety
-/// `queue` is NULL or a queue; it is not used again.
+/// `queue` is NULL or a queue, destroyed or not.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fqueue_destroy(queue: *mut Queue) {
+unsafe extern "C" fn o7s_c_fqueue_destroy(queue: *mut Handle<Queue>) {
     guarded(|| {
-        if !queue.is_null() {
-            // SAFETY: it came from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(queue) });
+        // SAFETY: as the caller promises.
+        let of_parent = unsafe { enter_handle(queue, "queue") }?.generation != generation();
+        // Its users may be threads that are not there.
+        if !of_parent {
+            // SAFETY: as the caller promises.
+            drop(unsafe { spare_queues().destroy(queue, "queue") }?);
         }
         Ok(0)
     });
@@ -177,10 +202,10 @@ unsafe extern "C" fn o7s_c_fqueue_destroy(queue: *mut Queue) {
 /// # Safety
 /// `queue` is NULL or a queue.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fqueue_next(queue: *mut Queue) -> isize {
+unsafe extern "C" fn o7s_c_fqueue_next(queue: *mut Handle<Queue>) -> isize {
     guarded(|| {
         // SAFETY: as the caller promises.
-        let queue = unsafe { queue.as_ref() }.ok_or_else(|| invalid("the queue is NULL"))?;
+        let queue = unsafe { enter_handle(queue, "queue") }?;
         let event = queue.events.next_event();
         let kind = event.as_ref().map_or(0, |event| event.kind as u32);
         queue.kind.store(kind, Ordering::Relaxed);
@@ -193,10 +218,10 @@ unsafe extern "C" fn o7s_c_fqueue_next(queue: *mut Queue) -> isize {
 /// # Safety
 /// `queue` is NULL or a queue.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn o7s_c_fqueue_type(queue: *mut Queue) -> c_uint {
+unsafe extern "C" fn o7s_c_fqueue_type(queue: *mut Handle<Queue>) -> c_uint {
     let outcome = guarded(|| {
         // SAFETY: as the caller promises.
-        let queue = unsafe { queue.as_ref() }.ok_or_else(|| invalid("the queue is NULL"))?;
+        let queue = unsafe { enter_handle(queue, "queue") }?;
         match queue.kind.load(Ordering::Relaxed) {
             0 => Err(NO_EVENT),
             kind => Ok(kind as isize),
@@ -211,8 +236,8 @@ unsafe extern "C" fn o7s_c_fqueue_type(queue: *mut Queue) -> c_uint {
 /// `set`, `queue` and `timeo` are NULL or what they should be; `turn` is a `struct turn`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn o7s_c_fevent(
-    set: *mut Set,
-    queue: *mut Queue,
+    set: *mut Handle<Set>,
+    queue: *mut Handle<Queue>,
     timeo: *const libc::timespec,
     turn: *mut Turn,
 ) -> isize {
@@ -220,7 +245,7 @@ unsafe extern "C" fn o7s_c_fevent(
         // SAFETY: as the caller promises, here and below.
         let set = unsafe { own(set) }?;
         // SAFETY: see above.
-        let queue = unsafe { queue.as_ref() }.ok_or_else(|| invalid("the queue is NULL"))?;
+        let queue = unsafe { enter_handle(queue, "queue") }?;
         // SAFETY: see above.
         let (limit, turn) = unsafe { (duration(timeo), &mut *turn) };
         turn.wait(|| Ok(limit), |until| set.wait_until(&queue.events, until))?;

@@ -17,6 +17,11 @@ use std::{
 
 use o7s::{Error, ErrorKind, Flow, Result};
 
+use crate::{
+    handle::Spare,
+    set::{Queue, Set},
+};
+
 /// Flow descriptors are below (`spec/api.md` A5).
 const LIMIT: usize = 4096;
 
@@ -30,6 +35,18 @@ struct Table {
     slots: [AtomicPtr<Entry>; LIMIT],
     /// Entries without a flow.
     spare: Mutex<Vec<&'static Entry>>,
+    sets: Spare<Set>,
+    queues: Spare<Queue>,
+}
+
+/// Sets of this process that can be used again.
+pub(crate) fn spare_sets() -> &'static Spare<Set> {
+    &table().sets
+}
+
+/// Queues of this process that can be used again.
+pub(crate) fn spare_queues() -> &'static Spare<Queue> {
+    &table().queues
 }
 
 /// A flow and its users.
@@ -140,6 +157,8 @@ fn make_table() -> &'static Table {
     let fresh = Box::into_raw(Box::new(Table {
         slots: [const { AtomicPtr::new(ptr::null_mut()) }; LIMIT],
         spare: Mutex::default(),
+        sets: Spare::default(),
+        queues: Spare::default(),
     }));
     let won = TABLE.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
     match won {

@@ -128,6 +128,47 @@ static void immediate(void (* call)(void))
         CHECK(result == PTHREAD_CANCELED, 1);
 }
 
+static void * serve_events(void * arg)
+{
+        char buf[8];
+
+        (void) arg;
+        for (;;) {
+                if (fevent(set, fq, NULL) < 0)
+                        continue;
+                while ((fd = fqueue_next(fq)) >= 0)
+                        flow_read(fd, buf, sizeof(buf));
+        }
+
+        return NULL;
+}
+
+/* What servers do at their end: the set and the queue go before the thread that uses them. */
+static void end_of_a_server(int client, int server)
+{
+        pthread_t thread;
+        void *    result;
+        int       round;
+
+        for (round = 0; round < 20; ++round) {
+                set = fset_create();
+                fq  = fqueue_create();
+                CHECK(fset_add(set, server), 0);
+                CHECK(pthread_create(&thread, NULL, serve_events, NULL), 0);
+                CHECK(flow_write(client, "x", 1), 1);
+                CHECK(pthread_cancel(thread), 0);
+                fset_destroy(set);
+                fqueue_destroy(fq);
+                CHECK(pthread_join(thread, &result), 0);
+                CHECK(result == PTHREAD_CANCELED, 1);
+                CHECK(fset_has(set, server), false);
+                CHECK(fset_add(set, server), -EINVAL);
+                CHECK(fqueue_next(fq), -EINVAL);
+                fset_destroy(set);
+                fqueue_destroy(fq);
+        }
+}
+
 int main(void)
 {
         int                   a;
@@ -168,11 +209,12 @@ int main(void)
                 ;
         CHECK(flow_dealloc(a), 0);
         CHECK(flow_dealloc(b), 0);
-        pair("self", NULL, &a, &b);
-        CHECK(flow_dealloc(a), 0);
-        CHECK(flow_dealloc(b), 0);
         fqueue_destroy(fq);
         fset_destroy(set);
+        pair("self", NULL, &a, &b);
+        end_of_a_server(a, b);
+        CHECK(flow_dealloc(a), 0);
+        CHECK(flow_dealloc(b), 0);
 
         return 0;
 }
