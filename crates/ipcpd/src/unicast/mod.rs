@@ -154,6 +154,8 @@ struct Known {
     /// Name of the flow, for people.
     name: String,
     max_packet: usize,
+    /// Strength of its encryption, bits.
+    encryption: u16,
     /// It carries data.
     carries: bool,
 }
@@ -231,6 +233,7 @@ impl Unicast {
             serial,
             name: flow.name().to_owned(),
             max_packet: flow.max_packet()?,
+            encryption: flow.qos()?.cypher_s,
             carries: false,
         };
         self.order(Order::Add(Serial { lower, serial }, flow))?;

@@ -31,6 +31,7 @@ impl Unicast {
             "component",
             "name",
             "cube",
+            "encryption_bits",
             "age_s",
             "queue",
             "sent",
@@ -40,7 +41,9 @@ impl Unicast {
         let mut section = StatusSection::new("neighbours", &columns);
         for neighbour in &status.neighbours {
             let number = neighbour.lower;
-            let known = self.lowers.get(&number).map_or("", |known| &known.name);
+            let known = self.lowers.get(&number);
+            let encryption = known.map_or(0, |known| known.encryption);
+            let known = known.map_or("", |known| &known.name);
             let name = neighbour.dst.as_ref().map_or(known, |dst| dst.as_str());
             let queue = path.and_then(|path| {
                 let mut queues = path.queues.iter();
@@ -54,6 +57,7 @@ impl Unicast {
                 &neighbour.component.identity().component,
                 &name,
                 &neighbour.cube,
+                &encryption,
                 &neighbour.age.as_secs(),
                 &queue.unwrap_or(0),
                 &counted.sent.packets,

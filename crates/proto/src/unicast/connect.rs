@@ -102,7 +102,10 @@ impl Node {
         outcome: Result<Lower, LowerError>,
     ) {
         let Some(wish) = self.lowers.wishes.remove(&request) else {
-            // Given up: the driver was told to deallocate what comes of it.
+            // Given up while the flow was on its way to here.
+            if let Ok(lower) = outcome {
+                self.outputs.push_back(Output::DeallocateLower { lower });
+            }
             return;
         };
         match outcome {

@@ -564,3 +564,69 @@ fn a_node_that_is_no_member_answers() {
     );
     let _: &Arc<_> = net.members[0].dt.as_ref().expect("started").table();
 }
+
+/// The role of a flow and its first data packet may cross.
+#[test]
+fn a_data_packet_that_came_too_early_goes_back() {
+    let mut net = Net::line(2);
+    let now = net.now;
+    let member = &mut net.members[0];
+    let data = |role: &Role| matches!(role, Role::Data { .. });
+    let (lower, _) = member.roles.iter().find(|it| data(it.1)).expect("there");
+    let lower = *lower;
+    member.node.lower_packet(now, lower, b"early");
+    let output = member.node.poll_output();
+    assert!(
+        matches!(&output, Some(Output::Arrived { lower: at, packet }) if *at == lower && packet == b"early"),
+        "{output:?}"
+    );
+    // The keepalive of an N-1 flow goes nowhere.
+    member.node.lower_packet(now, lower, b"");
+    assert!(member.node.poll_output().is_none());
+}
+
+#[test]
+fn operations_can_be_given_up() {
+    let mut net = Net::line(2);
+    let hash = hash("slow");
+    let registered = net.run(1, |op| Command::Register {
+        op,
+        hash: hash.clone(),
+    });
+    assert_eq!(registered, Ok(Outcome::Done));
+    let op = net.begin(0, |op| Command::Alloc {
+        op,
+        hash,
+        qos: QosSpec::RAW,
+        data: Vec::new(),
+    });
+    net.wait(Duration::from_millis(100));
+    assert_eq!(net.members[1].requests.len(), 1, "nobody answers");
+    let now = net.now;
+    net.members[0].node.command(now, Command::Cancel { op });
+    net.settle();
+    let outcome = net.members[0].done.remove(&op);
+    assert_eq!(outcome, Some(Err(NodeError::Cancelled)));
+    assert_eq!(net.members[0].closed.len(), 1);
+    // The other side gives up after its own time, and refuses what is gone.
+    net.wait(Duration::from_secs(30));
+    assert_eq!(net.members[1].requests.len(), 0);
+    assert_eq!(net.members[1].node.status(net.now).flows, 0);
+}
+
+/// Defect 6: a member answers those who come whatever others did before.
+#[test]
+fn silent_neighbours_keep_nobody_away() {
+    let mut net = Net::line(1);
+    for _ in 0..300 {
+        let lower = net.lower(0);
+        let now = net.now;
+        net.members[0].node.lower_accepted(now, lower, QosSpec::RAW);
+        net.settle();
+    }
+    net.wait(Duration::from_secs(2));
+    assert_eq!(net.members[0].node.status(net.now).neighbours, []);
+    let mut late = Net::line(2);
+    late.wait(Duration::from_secs(1));
+    assert_eq!(late.members[0].node.status(late.now).routes.len(), 1);
+}
