@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use o7s::{QosSpec, irm::NameInfo};
+use o7s::{QosSpec, control::Impairment, irm::NameInfo};
 use o7s_tests::TestNode;
 
 use crate::stage::{compile, out, run, source, stage};
@@ -56,6 +56,15 @@ fn management() {
 #[test]
 fn cancelled_threads() {
     alone("cancel", &[]);
+}
+
+#[test]
+fn a_thread_that_lingers_is_cancelled() {
+    let node = TestNode::start_impaired(Impairment {
+        loss: 1_000_000,
+        ..Impairment::default()
+    });
+    run(&mut program("linger", node.dir().path()));
 }
 
 #[test]

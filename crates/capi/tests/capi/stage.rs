@@ -89,6 +89,18 @@ pub(crate) fn compile(compiler: &str, flags: &[&str], source: &Path) -> PathBuf 
     program
 }
 
+/// Whether a compiler has nothing to say about a file that uses the headers.
+pub(crate) fn check_syntax(compiler: &str, flags: &[&str], source: &Path) {
+    let mut command = Command::new(compiler);
+    command
+        .args(flags)
+        .args(WARNINGS)
+        .arg("-fsyntax-only")
+        .args(["-I".into(), stage().join("include")])
+        .arg(source);
+    run(&mut command);
+}
+
 /// Runs a command that must succeed.
 pub(crate) fn run(command: &mut Command) -> Output {
     let output = command
