@@ -13,6 +13,7 @@
 //! the frame; they are attached to its first byte.
 
 mod connection;
+mod flow;
 mod frame;
 mod impairment;
 mod ipcp;
@@ -21,6 +22,7 @@ mod message;
 
 pub use connection::{Connection, Progress};
 pub(crate) use connection::{remaining, unexpected};
+pub use flow::*;
 pub use frame::{Decoder, FrameError, MAX_FDS, REPLY_MAX, REQUEST_MAX, encode, receive, send};
 pub use impairment::*;
 pub use ipcp::*;
