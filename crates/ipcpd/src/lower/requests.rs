@@ -73,12 +73,15 @@ impl Requests {
     /// Accepts flows from now on, until this is dropped. It goes on through every failure: an IPCP that
     /// stops to listen cannot be reached any more (defect 6 of `spec/reference-defects.md`).
     ///
+    /// The daemon knows when this returns: a flow that is asked for then waits until it is accepted.
+    ///
     /// # Errors
-    /// No thread can be started.
+    /// The daemon is gone, or no thread can be started.
     pub fn listen(&mut self) -> Result<()> {
         if self.listening.is_some() {
             return Ok(());
         }
+        self.shared.node.announce()?;
         let (shared, ear) = (self.shared.clone(), Arc::new(Ear::default()));
         let hears = ear.clone();
         let thread = std::thread::Builder::new()
