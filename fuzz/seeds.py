@@ -310,6 +310,23 @@ def enroll_machine() -> None:
     seed("enroll_machine", silent + bytes([6, 0, 20]) + silent + bytes([6, 0, 255]))
 
 
+def broadcast_machine() -> None:
+    def step(action: int, flow: int, data: bytes = b"") -> bytes:
+        return bytes([action, flow, len(data)]) + data
+
+    vectors = json.loads((DATA / "vectors" / "directory-enrollment.json").read_text())
+    hello = next(v["hex"] for v in vectors["messages"] if v["name"] == "cep_dt_broadcast")
+    exchange = next(e for e in vectors["exchanges"] if "broadcast" in e["name"])["steps"]
+    said = [bytes.fromhex(message) for _, message in exchange]
+    data = bytes.fromhex(hello)
+    member = step(3, 1) + step(7, 1, said[0]) + step(7, 1, said[2]) + step(7, 1, said[4])
+    ring = b"".join(step(3, n) + step(7, n, data) for n in (2, 3)) + step(7, 2, b"x")
+    seed("broadcast_machine", b"\0" + member + ring + step(7, 3, b"x") * 40 + step(6, 0, b"z" * 200))
+    joins = step(0, 0) + step(4, 1, b"y") + step(7, 1, said[1]) + step(7, 1, said[3])
+    connects = step(1, 0) + step(4, 2, b"y") + step(7, 2, data) + step(2, 0) + step(5, 2)
+    seed("broadcast_machine", b"\1" + joins + connects + step(3, 9) + step(6, 0, b"z" * 255))
+
+
 def linkstate_machine() -> None:
     up = bytes([2, 1, 0, 0, 2, 2, 0, 0, 0, 3, 2, 0, 0, 4, 3, 0])
     known = b"".join(bytes([22, 1 + n % 2, 2 + n, 3 + n, 22, 1, 3 + n, 2 + n]) for n in range(10))
@@ -372,6 +389,7 @@ def shim_machine() -> None:
 
 
 for write in (
+    broadcast_machine,
     enroll_message,
     enroll_machine,
     linkstate_machine,
