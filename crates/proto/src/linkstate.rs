@@ -32,6 +32,7 @@
 //! | a replica is one burst; what is about to age out starts a new life with it | in portions of [`REPLICA_BURST`]; left out |
 //! | anything is believed | addresses must be possible; [`LINKS_MAX`] links; [`UPDATES_BURST`] updates of a link per second |
 
+mod config;
 mod database;
 mod number;
 mod recalculation;
@@ -44,12 +45,12 @@ use std::{
 
 use o7s_wire::{
     address::Address,
-    enroll::{LinkStateConfig, LinkStatePolicy},
     linkstate::{LSU_LEN, Lsu},
 };
 
 use crate::{forwarding::Route, graph::Graph};
 
+pub use config::{Config, ConfigError};
 use database::{Arrival, Database, Key};
 pub use database::{LINKS_MAX, UPDATES_BURST, UPDATES_PERIOD};
 use recalculation::Recalculation;
@@ -68,51 +69,6 @@ pub const REPLICA_PERIOD: Duration = Duration::from_millis(10);
 
 /// Own links that are gone, kept while others may know them.
 const GONE_MAX: usize = 4096;
-
-/// How a node routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    policy: LinkStatePolicy,
-    t_recalc: Duration,
-    t_update: Duration,
-    t_timeo: Duration,
-}
-
-/// Own links would age out before they are refreshed (trap 17).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "link-state t_update is {t_update} s and t_timeo {t_timeo} s; links would be forgotten before they are \
-     refreshed: t_update must be at least 1 s and less than t_timeo, best a quarter of it"
-)]
-pub struct ConfigError {
-    t_update: u32,
-    t_timeo: u32,
-}
-
-impl Config {
-    /// From the layer's configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn new(config: &LinkStateConfig) -> Result<Self, ConfigError> {
-        let (t_update, t_timeo) = (config.t_update, config.t_timeo);
-        if t_update == 0 || t_update >= t_timeo {
-            return Err(ConfigError { t_update, t_timeo });
-        }
-        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        Ok(Self {
-            policy: config.policy,
-            t_recalc: seconds(config.t_recalc),
-            t_update: seconds(t_update),
-            t_timeo: seconds(t_timeo),
-        })
-    }
-
-    /// Interval at which ages are looked at.
-    fn ageing(&self) -> Duration {
-        (self.t_timeo / 8).min(self.t_update)
-    }
-}
 
 /// What the driver is to do, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
