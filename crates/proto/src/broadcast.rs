@@ -12,7 +12,8 @@
 //!
 //! - It remembers what it passed on: a hash of each packet, and from where it came, for [`MEMORY`] in a table
 //!   of [`SLOTS`] entries. A packet that comes back over an N-1 flow over which it was sent is an *echo*.
-//! - [`ECHOES`] echoes within [`MEMORY`] are a loop. From then on a packet that comes over an N-1 flow and is
+//! - [`ECHOES`] echoes within [`MEMORY`], or of [`DIFFERENT`] different packets within [`QUIET`], are a loop.
+//!   From then on a packet that comes over an N-1 flow and is
 //!   remembered is dropped: what went round dies with its next arrival, and the layer works on, each packet
 //!   once, over whatever connections there are.
 //! - When there was no echo for [`QUIET`], the loop is gone and nothing is dropped any more.
@@ -23,7 +24,7 @@
 //! | others | 256 KiB, and a hash of each packet: some ns for 64 bytes, some 100 ns for 1,400 |
 //! | while there is no loop | no packet is dropped, whatever it contains |
 //! | while there is one | a packet that says the same as one of the last second is dropped, unless it comes from a program here; the first [`ECHOES`] echoes have gone round |
-//! | a false alarm | members in two directions that send the same bytes more than [`ECHOES`] times a second, or a program that repeats what it hears that often: one of the two is not heard meanwhile |
+//! | a false alarm | members in two directions that send the same bytes more than [`ECHOES`] times a second, or the same [`DIFFERENT`] packets within a second of each other in half a minute, or a program that repeats what it hears as often: one of the two is not heard meanwhile |
 //!
 //! A loop with members of 0.23 is broken if it passes through one of ours.
 
@@ -46,6 +47,11 @@ pub const SLOTS: usize = 1 << 14;
 
 /// Echoes within [`MEMORY`] from which a node knows that there is a loop.
 pub const ECHOES: u32 = 32;
+
+/// Different packets with echoes within [`QUIET`] from which a node knows too: where another member has broken
+/// the loop already, each packet comes twice only. Not fewer, for the sake of programs that repeat what they
+/// hear now and then.
+pub const DIFFERENT: usize = 256;
 
 /// Time without an echo after which the loop is gone.
 pub const QUIET: Duration = Duration::from_secs(30);
@@ -132,6 +138,8 @@ pub struct Flood {
     seen: Vec<Seen>,
     /// Echoes since the time in ms.
     echoes: (u32, u32),
+    /// Hashes of different packets with echoes, since the time.
+    different: (Instant, Vec<u64>),
     /// Time of the last echo of a loop that was found.
     looping: Option<Instant>,
     event: Option<Event>,
@@ -149,6 +157,7 @@ impl Flood {
             epoch: now,
             seen: Vec::new(),
             echoes: (0, 0),
+            different: (now, Vec::new()),
             looping: None,
             event: None,
             stats: Stats::default(),
@@ -238,25 +247,34 @@ impl Flood {
         }
         let first = Neighbour(seen.from);
         if first != from {
-            self.echo(now, at, first, from);
+            self.echo(now, at, hash, first, from);
         }
         self.is_looping(now)
     }
 
     /// A packet came back.
-    fn echo(&mut self, now: Instant, at: u32, first: Neighbour, back: Neighbour) {
+    fn echo(&mut self, now: Instant, at: u32, hash: u64, first: Neighbour, back: Neighbour) {
         self.stats.echoes += 1;
         if self.is_looping(now) {
             self.looping = Some(now);
             return;
         }
-        let (since, count) = self.echoes;
-        if count == 0 || at.wrapping_sub(since) >= MEMORY.as_millis() as u32 {
-            self.echoes = (at, 1);
-        } else if count + 1 < ECHOES {
-            self.echoes.1 = count + 1;
-        } else {
-            self.echoes = (0, 0);
+        let (since, count) = &mut self.echoes;
+        if *count == 0 || at.wrapping_sub(*since) >= MEMORY.as_millis() as u32 {
+            (*since, *count) = (at, 0);
+        }
+        *count += 1;
+        let (since, different) = &mut self.different;
+        if now.saturating_duration_since(*since) >= QUIET {
+            *since = now;
+            different.clear();
+        }
+        if !different.contains(&hash) {
+            different.push(hash);
+        }
+        if *count >= ECHOES || different.len() >= DIFFERENT {
+            *count = 0;
+            different.clear();
             self.looping = Some(now);
             self.stats.loops += 1;
             self.event = Some(Event::LoopFound { first, back });

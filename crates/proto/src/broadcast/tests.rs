@@ -301,6 +301,39 @@ fn programs_repeat_themselves_in_a_loop() {
     assert!(net.under_way.is_empty());
 }
 
+/// Where less is said than [`ECHOES`] a second, all that are in the loop find it too: what comes twice because
+/// another member has broken the loop does not do so for long.
+#[test]
+fn a_loop_is_found_where_little_is_said() {
+    let mut net = Net::new(3, &[(0, 1), (1, 2), (2, 0)]);
+    for number in 0..1200_u32 {
+        net.send(number as usize % 3, &number.to_be_bytes());
+        net.run(50 * MS, 10_000);
+    }
+    for node in 0..3 {
+        let now = net.now;
+        assert!(net.nodes[node].is_looping(now), "{node}");
+        let late = net.heard[node].range(1000_u32.to_be_bytes().to_vec()..);
+        assert!(late.into_iter().all(|(_, times)| *times == 1));
+    }
+}
+
+/// A program that answers with what it hears, now and then: its answers are heard.
+#[test]
+fn a_program_that_repeats_what_it_hears_is_heard() {
+    let mut net = Net::new(3, &[(0, 1), (1, 2)]);
+    for number in 0..600_u32 {
+        let packet = number.to_be_bytes();
+        net.send(0, &packet);
+        net.run(MS, 100);
+        net.send(2, &packet);
+        net.run(199 * MS, 100);
+        assert_eq!(net.heard[0][&packet[..]], 1);
+        assert_eq!(net.heard[1][&packet[..]], 2);
+    }
+    assert_eq!(net.events, []);
+}
+
 #[test]
 fn a_leaf_remembers_nothing() {
     let mut flood = Flood::new(1, Instant::now());
