@@ -472,18 +472,6 @@ pub fn set_buffers(socket: impl AsFd, receive: c_int, send: c_int) {
     }
 }
 
-/// Whether there is something to read.
-#[must_use]
-pub fn is_readable(socket: impl AsFd) -> bool {
-    let mut poll = libc::pollfd {
-        fd: socket.as_fd().as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one entry, which lives during the call.
-    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

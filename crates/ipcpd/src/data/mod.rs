@@ -114,6 +114,13 @@ pub trait DataPath: Send + 'static {
         false
     }
 
+    /// Whether the thread looks for a while before it sleeps. That pays where what comes next comes
+    /// from another processor through memory, not from a socket: the system then needs the processor
+    /// to bring it.
+    fn spins(&self) -> bool {
+        true
+    }
+
     /// The thread is about to sleep: asks for a watched descriptor to become readable with the next
     /// thing to do; false if it is there already.
     fn arm(&mut self, cx: &mut Context) -> bool {

@@ -211,7 +211,7 @@ impl<P: DataPath> Plane<P> {
             let (cx, path, queue) = (&self.cx, &self.path, &self.queue);
             let ready =
                 || cx.is_ready() || path.is_ready() || queue.waiting.load(Ordering::Relaxed);
-            let looks = !cx.active.is_empty() || path.is_active();
+            let looks = path.spins() && (!cx.active.is_empty() || path.is_active());
             let found = looks && spin.until(cx.next_timer(), ready);
             if !found {
                 self.wait();

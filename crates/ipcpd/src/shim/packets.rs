@@ -11,8 +11,6 @@ use crate::{
 
 /// Packets of a flow that are taken at once.
 const BATCH: usize = 64;
-/// Looks at the socket in vain after which it is left to the system to tell.
-const LOOKS: u32 = 64;
 
 impl Network {
     /// Gives the program a packet of the network.
@@ -85,7 +83,6 @@ impl Network {
             }
         }
         flush(cx, last);
-        self.looks = LOOKS;
         // A batch that is not full was all there is; whoever waits next looks again.
         if count < sys::BATCH {
             Progress::None

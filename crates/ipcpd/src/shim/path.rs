@@ -29,7 +29,6 @@ use crate::{
         link::{Change, Link},
     },
     framework::{Operation, Outcome, Output, Post},
-    sys,
 };
 
 /// Time until a socket that was full is tried again.
@@ -90,8 +89,6 @@ pub struct Network {
     pub(super) stray: u64,
     pub(super) scratch: Vec<u8>,
     pub(super) watched: bool,
-    /// Looks at the socket that are worth it, since packets came not long ago.
-    pub(super) looks: u32,
 }
 
 impl Network {
@@ -117,7 +114,6 @@ impl Network {
             stray: 0,
             scratch: Vec::new(),
             watched: false,
-            looks: 0,
         }
     }
 
@@ -417,20 +413,8 @@ impl DataPath for Network {
         }
     }
 
-    fn turn(&mut self, cx: &mut Context) -> Progress {
-        if self.looks == 0 {
-            return Progress::None;
-        }
-        self.looks -= 1;
-        self.receive(cx)
-    }
-
-    fn is_active(&self) -> bool {
-        self.looks > 0
-    }
-
-    fn is_ready(&self) -> bool {
-        self.looks > 0 && sys::is_readable(&self.port)
+    fn spins(&self) -> bool {
+        false
     }
 
     fn alarm(&mut self, cx: &mut Context) {
