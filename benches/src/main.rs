@@ -48,7 +48,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const NAME: &str = "bench";
 
 /// The parts that can be measured alone, by name.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "messages",
     "allocation",
     "memory",
