@@ -30,6 +30,7 @@ const SETUP_MAX: u32 = 64;
 
 /// What management tells the data path, in order.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one at a time, from one queue")]
 pub enum Order {
     /// A new N-1 flow: its packets go to management.
     Add(Serial, Flow),
