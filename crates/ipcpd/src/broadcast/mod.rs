@@ -368,7 +368,7 @@ impl FlowAllocator for Broadcast {
                 format!("flow {flow_id} wants to join another layer than this IPCP's"),
             ));
         }
-        self.data()?.send(Order::Join(end));
+        self.data()?.send(Order::Join(Box::new(end)));
         turn.push(Output::Reply(FlowResponse {
             flow_id,
             mpl_ms: MPL_MS,

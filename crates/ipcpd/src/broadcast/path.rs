@@ -43,7 +43,7 @@ pub enum Order {
     /// Deallocate an N-1 flow.
     Remove(Lower),
     /// A program joins.
-    Join(End),
+    Join(Box<End>),
     /// Tell the state.
     Status(Operation),
 }
@@ -355,7 +355,7 @@ impl DataPath for Flooder {
             Order::Remove(lower) => {
                 self.remove(lower.0);
             }
-            Order::Join(end) => self.join(cx, end),
+            Order::Join(end) => self.join(cx, *end),
             Order::Status(operation) => {
                 let neighbours = self.flood.neighbours().iter();
                 let entries = neighbours.filter_map(|(neighbour, _)| self.entries.get(neighbour));
