@@ -68,6 +68,11 @@ fn a_thread_that_lingers_is_cancelled() {
 }
 
 #[test]
+fn broadcast() {
+    alone("broadcast", &[]);
+}
+
+#[test]
 fn many_threads() {
     alone("threads", &[]);
 }
