@@ -200,7 +200,7 @@ impl Forwarder {
         let token = FlowToken(from.serial.lower.0);
         match dt.receive(token, packet) {
             Verdict::Forward { flow, cube } => {
-                if !self.enqueue(flow.0, cube, packet, queue_max(cube))
+                if !self.enqueue(flow.0, packet, queue_max(cube))
                     && let Some(dt) = &mut self.dt
                 {
                     dt.write_failed(flow, packet.len());

@@ -37,7 +37,7 @@ impl Forwarder {
         packet.extend_from_slice(payload);
         let sent = dt.send(dst, cube, eid, &mut packet);
         if let Ok(flow) = sent
-            && !self.enqueue(flow.0, cube, &packet, QUEUE_MAX)
+            && !self.enqueue(flow.0, &packet, QUEUE_MAX)
             && let Some(dt) = &mut self.dt
         {
             dt.write_failed(flow, packet.len());
@@ -48,14 +48,7 @@ impl Forwarder {
 
     /// Puts a packet behind those for an N-1 flow, unless `limit` wait already.
     #[inline]
-    pub(super) fn enqueue(
-        &mut self,
-        number: u32,
-        cube: QosCube,
-        packet: &[u8],
-        limit: usize,
-    ) -> bool {
-        let _ = cube;
+    pub(super) fn enqueue(&mut self, number: u32, packet: &[u8], limit: usize) -> bool {
         let Some(ahead) = self.ahead(number) else {
             return false;
         };

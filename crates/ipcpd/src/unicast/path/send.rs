@@ -104,7 +104,7 @@ impl Forwarder {
             Ok(flow) => match self.ahead(flow.0) {
                 Some(ahead) if ahead >= LOCAL_MAX => self.wait_for(flow.0, eid, now),
                 Some(_) => {
-                    self.enqueue(flow.0, remote.cube, &packet, LOCAL_MAX);
+                    self.enqueue(flow.0, &packet, LOCAL_MAX);
                     Step::Sent
                 }
                 None => Step::Sent,
