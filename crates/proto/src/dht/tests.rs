@@ -234,7 +234,7 @@ fn a_query_without_contacts_is_answered_at_once_by_a_first_member_and_soon_by_ot
     };
     let mut first = Rig::new(None);
     first.dht.query(first.now, &name).unwrap();
-    assert_eq!(first.events(), [nobody.clone()]);
+    assert_eq!(first.events(), std::slice::from_ref(&nobody));
     let mut other = Rig::new(Some(2));
     other.dht.query(other.now, &name).unwrap();
     assert!(other.events().is_empty());
@@ -313,7 +313,7 @@ fn floods_are_not_amplified() {
 fn a_liar_does_not_hide_a_name() {
     let mut rig = Rig::new(None);
     rig.befriend(2..5);
-    let (k, name) = (key(4, 4), NameHash::from(&key(4, 4)));
+    let name = NameHash::from(&key(4, 4));
     // The liar names members right at the key, again and again.
     let lies: Vec<_> = (0..8)
         .map(|n| Contact {

@@ -29,7 +29,7 @@ fn address(byte: u8) -> Address {
 }
 
 fn component(byte: u8) -> Component {
-    if byte % 2 == 0 {
+    if byte.is_multiple_of(2) {
         Component::Data
     } else {
         Component::Management
