@@ -60,6 +60,7 @@ pub enum Limit {
 
 impl Limit {
     /// The instant, if it is one.
+    #[cfg(not(loom))]
     fn instant(self) -> Option<Instant> {
         match self {
             Self::At(instant) => Some(instant),

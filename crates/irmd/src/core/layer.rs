@@ -67,7 +67,37 @@ impl Core {
                 *answer = if reachable { Said::Yes } else { Said::No };
             }
         }
+        if reachable {
+            self.hurry_queries(cx, key);
+        }
         self.choose_layer(cx, key);
+    }
+
+    /// One layer reaches the destination: those before it that cannot say soon are left out. On an
+    /// Ethernet that lacks the name nobody answers, and a machine with two devices would wait for
+    /// the silent one each time.
+    fn hurry_queries(&mut self, cx: &mut dyn Context, key: Key) {
+        let soon = cx.now() + limits::QUERY_GRACE;
+        let Some(Alloc {
+            route: Route::Queries { timer, .. },
+            ..
+        }) = self.alloc_mut(key)
+        else {
+            return;
+        };
+        if timer.is_none_or(|(at, _)| at <= soon) {
+            return;
+        }
+        let old = timer.take();
+        self.timers.disarm(old);
+        let new = self.timers.arm(soon, Timer::Queries(key));
+        if let Some(Alloc {
+            route: Route::Queries { timer, .. },
+            ..
+        }) = self.alloc_mut(key)
+        {
+            *timer = Some(new);
+        }
     }
 
     /// Whoever has not answered by now does not reach the destination.
@@ -88,7 +118,8 @@ impl Core {
         self.choose_layer(cx, key);
     }
 
-    /// Takes the first layer that reaches the destination once all before it have said no.
+    /// Takes the first layer that reaches the destination once all before it have said no, or are
+    /// late.
     fn choose_layer(&mut self, cx: &mut dyn Context, key: Key) {
         let Some(Alloc {
             route: Route::Queries { layers, timer },

@@ -39,6 +39,9 @@ pub const ARRIVAL: Duration = Duration::from_secs(2);
 /// Answer of an IPCP to a query. 0.23 waits for 200 ms, an Ethernet layer for 2 s for its members:
 /// so the first allocation to a slow one fails there (`spec/shims.md` §13 trap 16).
 pub const QUERY: Duration = Duration::from_millis(2_500);
+/// The same, once another layer reaches the destination: layers that come first in the order keep
+/// the word if they answer within this time.
+pub const QUERY_GRACE: Duration = Duration::from_millis(50);
 /// Answer of an IPCP to anything that is not below.
 pub const IPCP_CALL: Duration = Duration::from_secs(10);
 /// Answer of an IPCP that talks to neighbours (enroll, connect, register): longer than the
