@@ -63,8 +63,11 @@ def echo(node, name, flows=1):
     Nothing on the wire says that the other end of a flow is gone.
     """
 
+    bound = multiprocessing.SimpleQueue()
+
     def serve():
         node.bind(name)
+        bound.put(True)
         threads = []
         for _ in range(flows):
             flow = dev.flow_accept()
@@ -80,7 +83,9 @@ def echo(node, name, flows=1):
             while (message := flow.read(1 << 20)) != OVER:
                 flow.write(message)
 
-    return node.submit(serve)
+    serving = node.submit(serve)
+    bound.get()
+    return serving
 
 
 @pytest.fixture(params=TYPES)
@@ -101,8 +106,8 @@ def serve(net, name="svc"):
 
 def test_ping_finds_the_name_and_comes_back(net):
     serve(net, "svc")
-    server = net["n1"].popen("oping -l")
-    good(net["n1"], f"irm bind process {server.pid} name svc")
+    good(net["n1"], "irm bind program oping name svc")
+    net["n1"].popen("oping -l")
     out = good(net["n0"], "oping -n svc -c 10 -i 1")
     assert "10 packets transmitted, 10 received" in out, out
     assert "0% packet loss" in re.sub(r"0\.0+%", "0%", out), out

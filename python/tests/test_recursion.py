@@ -233,7 +233,8 @@ def test_a_broadcast_tree_of_five():
 def test_a_killed_member_is_replaced():
     with Testbed.line(3, seed=6) as net:
         Cables(net)
-        layer = Layer(net)
+        # Nothing on the wire says that a member is dead: its links must grow old.
+        layer = Layer(net, options=f"{QUICK} ls_t_update 1 ls_t_timeo 3")
         layer.await_routes()
         layer.serve(net["n2"])
         comes_back(net["n0"], net["n2"])
@@ -241,8 +242,6 @@ def test_a_killed_member_is_replaced():
         (pid,) = [each.pid for each in middle.ipcps() if each.name == "u-n1"]
         os.kill(pid, signal.SIGKILL)
         until(lambda: "u-n1" not in [each.name for each in middle.ipcps()])
-        # The neighbours see it at once: a dead process gives its flows back, but nothing on this
-        # wire says so to the other machine; the new member takes the place.
         layer.join(middle, [net["n0"]])
         good(net["n2"], "irm ipcp connect name u-n2 dst u-n1")
 
