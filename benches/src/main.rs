@@ -7,6 +7,7 @@ mod alloc;
 mod capi;
 mod costs;
 mod forwarding;
+mod forwarding_path;
 mod futex_ring;
 mod handshake;
 mod identity;
@@ -67,9 +68,6 @@ fn run(parts: &[&str]) -> Outcome {
         return Err(format!("{unknown:?} is no part; parts are {}", PARTS.join(", ")).into());
     }
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
-    if parts == ["forwarding"] {
-        return forwarding::run();
-    }
     if parts == ["shims"] {
         return shims::run();
     }
@@ -105,6 +103,7 @@ fn run(parts: &[&str]) -> Outcome {
     }
     if wanted("forwarding") {
         forwarding::run()?;
+        forwarding_path::run(daemon.dir())?;
     }
     drop(daemon);
     if wanted("shims") {
