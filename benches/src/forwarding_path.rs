@@ -144,7 +144,7 @@ pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
     for size in SIZES {
         let (member, eid) = (Address::new(3), Eid(4711));
         // Read and dropped at the first look: too short for a header.
-        let (read, none) = middle.measure(&vec![7; 14])?;
+        let (read, none) = middle.measure(&[7; 14])?;
         // Read, looked up, and dropped since the end of the flow is not here.
         let (decided, nothing) = middle.measure(&packet(OWN, 60, eid, size))?;
         let (all, arrived) = middle.measure(&packet(member, 60, eid, size))?;

@@ -62,7 +62,6 @@ def echo(node, name, flows=1):
 
     Nothing on the wire says that the other end of a flow is gone.
     """
-
     bound = multiprocessing.SimpleQueue()
 
     def serve():
