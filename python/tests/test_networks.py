@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import EXAMPLES, PATIENCE
@@ -48,7 +49,8 @@ def layer(net, kind, names=("svc", "oecho")):
         else:
             number = nodes.index(node) + 1
             # The testbed keeps IPv6 quiet, so that nothing is sent that a test did not send.
-            good(node, f"sysctl -qw net.ipv6.conf.{near.name}.disable_ipv6=0")
+            switch = Path(f"/proc/sys/net/ipv6/conf/{near.name}/disable_ipv6")
+            node.call(switch.write_text, "0")
             good(node, f"ip addr add {IPV6.format(number)}/64 dev {near.name} nodad")
             command += f"ip {IPV6.format(number)}"
             for peer in peers:
