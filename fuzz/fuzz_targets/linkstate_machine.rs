@@ -54,7 +54,10 @@ fuzz_target!(|input: &[u8]| {
             0 => {
                 let peer = Address::new(number(one));
                 state.data_up(now, flow, peer);
-                data.entry(flow).or_insert(peer);
+                // Others are no neighbours.
+                if peer.is_valid() && peer != Address::new(OWN) {
+                    data.entry(flow).or_insert(peer);
+                }
             }
             1 => {
                 state.data_down(now, flow);
