@@ -1,7 +1,9 @@
 //! What the tests over several programs share: a private daemon with a local layer, and peers in
 //! processes of their own.
 
+pub mod hand;
 pub mod netns;
+pub mod networks;
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -5,6 +5,8 @@
 
 use std::process::{Child, Command, Stdio};
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
 /// Why this process can have no namespaces; none if it can.
 #[must_use]
 pub fn why_not() -> Option<String> {
@@ -75,6 +77,24 @@ impl Netns {
         let mut command = Command::new(enter);
         command.args(rest).arg(program);
         command
+    }
+
+    /// Does something in a thread that is in the namespace: sockets that it opens stay there.
+    ///
+    /// # Panics
+    /// If the namespace cannot be entered, or `work` panics.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/proc/{}/ns/net", self.holder.id());
+        let netns = std::fs::File::open(path).expect("the holder lives");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(std::os::fd::AsFd::as_fd(&netns), kind)
+                    .expect("the namespace can be entered");
+                work()
+            });
+            thread.join().expect("the work is done")
+        })
     }
 
     /// Runs `ip` with these words in the namespace.

@@ -20,9 +20,12 @@ pub(crate) struct Frame {
 
 /// The frames of a capture (microseconds, either byte order).
 pub(crate) fn frames(name: &str) -> Vec<Frame> {
+    // Crates lie at different depths below the folder that has the captures.
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/data/captures")
-        .join(name);
+        .ancestors()
+        .map(|dir| dir.join("tests/data/captures").join(name))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("there is no capture {name}"));
     let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let little = file[..4] == [0xd4, 0xc3, 0xb2, 0xa1];
     assert!(
