@@ -85,13 +85,18 @@
 //! - Refusals are told at once, with endpoint 0 when none was allocated (trap 8). Silence stays possible.
 //! - Peers of ours mark their messages ([`o7s_wire::shim::MARK`]). Requests to those are repeated, since they
 //!   take a repeated request for the same one and repeat their answer. Requests to others are sent once: a
-//!   node of 0.23 would make a second flow of it.
+//!   node of 0.23 would make a second flow of it. Over UDP, where no query comes first, a silent peer is asked
+//!   whether it is one of ours by a message that 0.23 drops.
+//! - Over UDP the next address of a name is asked after [`Times::next_address`], or when one refuses or is
+//!   said to be [unreachable](Shim::unreachable). The first that accepts has the flow; to one of ours that
+//!   accepts later it is given back.
 //! - An address that does not answer a request for [`Times::recheck`] is queried afresh; if others have the
 //!   name and it says nothing, the request goes to them.
 //! - Endpoints rest after use; what strangers can make us do and keep is limited ([`Limits`]).
 
 mod acceptor;
 mod admission;
+mod attempts;
 mod config;
 mod directory;
 mod endpoints;
@@ -109,7 +114,7 @@ use std::{
     time::Instant,
 };
 
-use o7s_wire::{hash::NameHash, shim::Message};
+use o7s_wire::{eth::MacAddr, hash::NameHash, shim::Message};
 
 pub use config::{Config, Limits, Rate, Times};
 pub use event::{
@@ -129,6 +134,10 @@ use timers::{Timer, Timers};
 
 /// Error of a refusal: the name is not here (`spec/shims.md`, conventions).
 pub const ENAME: i32 = -1007;
+/// Error of a refusal: the two ends do not agree on encryption.
+const ECRYPT: i32 = -1008;
+/// Error of a refusal: the one who asks is not who may.
+const EAUTH: i32 = -1009;
 /// Error of a refusal: too many requests wait.
 const EBUSY: i32 = -16;
 /// Error of a refusal: no endpoint is free.
@@ -321,6 +330,29 @@ impl Shim {
         let bytes = self.max_payload();
         if bytes != before {
             self.events.push_back(Event::MaxPayload { bytes });
+        }
+    }
+
+    /// The interface has another address (Ethernet). Flows end, since their peers send to the old one, and
+    /// drop what comes from the new one; allocations under way go on, and their requests are repeated.
+    pub fn set_mac(&mut self, now: Instant, address: MacAddr) {
+        match &mut self.config.format {
+            Format::Dix { mac, .. } | Format::Llc { mac } => {
+                if std::mem::replace(mac, address) == address {
+                    return;
+                }
+            }
+            Format::Udp => return,
+        }
+        let (asking, up): (Vec<_>, Vec<_>) = self.flows.keys().copied().partition(|flow| {
+            let state = self.flows.get(flow).map(|flow| &flow.state);
+            matches!(state, Some(State::Asking(_)))
+        });
+        for flow in up {
+            self.flow_down(now, flow, DownReason::AddressChanged);
+        }
+        for flow in asking {
+            self.ask_anew(now, flow);
         }
     }
 

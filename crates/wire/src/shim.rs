@@ -11,6 +11,9 @@
 //! ([`MARK`]) that they take a repeated flow request for the same request: in `response` of a request or name
 //! query, in `timeout` of the answer to a marked one. What is not marked is byte for byte a message of 0.23, and
 //! nodes of 0.23 only ever see the mark in a field of requests and queries that they do not read.
+//!
+//! UDP has no name queries in 0.23. Between peers of ours it has: to one address, with codes that 0.23 drops
+//! (`spec/shims.md` §6.2).
 
 use std::fmt;
 
@@ -43,6 +46,8 @@ pub struct Layout {
     code: usize,
     availability: usize,
     codes: &'static [(u8, Code)],
+    /// Whether names are asked for by messages to everybody.
+    asks_all: bool,
     /// Whether the first endpoint is that of the requester in replies too (trap 1).
     requester_first: bool,
 }
@@ -81,6 +86,7 @@ pub const DIX: Layout = Layout {
     code: 37,
     availability: 38,
     codes: ETH_CODES,
+    asks_all: true,
     requester_first: false,
 };
 
@@ -102,6 +108,7 @@ pub const LLC: Layout = Layout {
     response: 32,
     in_order: 36,
     codes: ETH_CODES,
+    asks_all: true,
     requester_first: false,
 };
 
@@ -122,7 +129,13 @@ pub const UDP: Layout = Layout {
     code: 40,
     availability: 41,
     in_order: 42,
-    codes: &[(1, Code::FlowRequest), (2, Code::FlowReply)],
+    codes: &[
+        (1, Code::FlowRequest),
+        (2, Code::FlowReply),
+        (0xf0, Code::NameQuery),
+        (0xf1, Code::NameReply),
+    ],
+    asks_all: false,
     requester_first: true,
 };
 
@@ -139,10 +152,10 @@ impl Layout {
         u32::MAX >> (32 - 8 * self.endpoint_len)
     }
 
-    /// Whether the format has name queries; without them names are resolved elsewhere.
+    /// Whether names are found by queries to everybody; else they are resolved elsewhere.
     #[must_use]
-    pub fn has_name_queries(&self) -> bool {
-        self.codes.iter().any(|&(_, code)| code == Code::NameQuery)
+    pub const fn has_name_queries(&self) -> bool {
+        self.asks_all
     }
 
     fn endpoint(&self, bytes: &[u8], at: usize) -> u32 {
@@ -236,12 +249,6 @@ pub enum EmitError {
         /// The endpoint id.
         endpoint: u32,
     },
-    /// The format has no such message.
-    #[error("{format} has no name queries; resolve the name with DNS or the hosts file")]
-    NameQuery {
-        /// The layout.
-        format: &'static str,
-    },
 }
 
 /// A management message.
@@ -273,14 +280,14 @@ pub enum Message<'a> {
         /// The acceptor knows repeated requests ([`MARK`]).
         repeats: bool,
     },
-    /// Asks everybody who has a name. Not in UDP.
+    /// Asks everybody who has a name; in UDP one of ours, whether it has it.
     NameQuery {
         /// Hash of the name.
         hash: &'a [u8],
         /// The one who asks knows repeated requests ([`MARK`]).
         repeats: bool,
     },
-    /// "I have the name." Not in UDP.
+    /// "I have the name."
     NameReply {
         /// Hash of the name.
         hash: &'a [u8],
@@ -409,13 +416,12 @@ impl<'a> Message<'a> {
 
     fn emit_fixed(&self, layout: &Layout, fixed: &mut [u8]) -> Result<(), EmitError> {
         let code = self.code();
-        fixed[layout.code] = layout
-            .codes
-            .iter()
-            .find_map(|&(number, known)| (known == code).then_some(number))
-            .ok_or(EmitError::NameQuery {
-                format: layout.name,
-            })?;
+        let numbers = layout.codes.iter();
+        // Every layout has every code.
+        fixed[layout.code] = numbers
+            .filter_map(|&(number, known)| (known == code).then_some(number))
+            .next()
+            .unwrap_or_default();
         match *self {
             Self::FlowRequest {
                 requester,

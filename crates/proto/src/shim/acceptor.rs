@@ -365,6 +365,12 @@ impl Shim {
         }
     }
 
+    /// Whether a flow is one of a request that was accepted a short time ago.
+    pub(super) fn was_accepted_lately(&self, now: Instant, path: &Path) -> bool {
+        let answer = self.answers.by_peer.get(&(path.address, path.peer));
+        answer.is_some_and(|answer| answer.expires > now)
+    }
+
     /// A flow that was accepted is over: who repeats its request now gets no.
     pub(super) fn answer_over(&mut self, path: &Path) {
         let peer = (path.address, path.peer);

@@ -79,6 +79,10 @@ impl Config {
             // C keeps endpoints in signed integers.
             eids: 64..=0x7fff_ffff,
             random_eids: true,
+            times: Times {
+                next_address: Some(Duration::from_millis(250)),
+                ..Times::default()
+            },
             ..Self::dix(MacAddr::default(), 0, mtu, DirHash::default())
         }
     }
@@ -101,6 +105,9 @@ pub struct Times {
     pub request_again: Duration,
     /// Longest time between two such requests.
     pub request_again_most: Duration,
+    /// Time without an answer after which the next address of a name is asked too, if that is done
+    /// (RFC 8305 §5).
+    pub next_address: Option<Duration>,
     /// Time without an answer after which the name is queried afresh, in case that it has moved.
     pub recheck: Duration,
     /// How long a request of a stranger waits for our daemon's answer.
@@ -124,6 +131,7 @@ impl Default for Times {
             allocation: Duration::from_secs(21),
             request_again: Duration::from_millis(250),
             request_again_most: Duration::from_millis(1500),
+            next_address: None,
             recheck: Duration::from_secs(1),
             arrived: Duration::from_secs(21),
             answer: Duration::from_secs(30),

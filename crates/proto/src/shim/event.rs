@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use o7s_wire::{hash::NameHash, qos::QosSpec};
 
-use super::Path;
+use super::{Address, Path};
 
 /// A flow of this machine; chosen by the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,6 +144,11 @@ pub enum Refusal {
         /// How long.
         after: Duration,
     },
+    /// Nobody is there: the network said so.
+    #[error(
+        "nobody listens at {0}, where the name should be; is that node up, and its IPCP in this layer?"
+    )]
+    Unreachable(Address),
     /// The answer makes no flow: it names no endpoint.
     #[error("the other side accepted the flow without an endpoint")]
     NoPeerEndpoint,
@@ -196,6 +201,9 @@ pub enum CommandError {
 pub enum DownReason {
     /// The driver wanted it.
     Deallocated,
-    /// The peer uses its endpoint for another flow, so it has left this one.
+    /// The peer uses its endpoint for another flow, or has the flow from another member: it has left this
+    /// one.
     PeerLeft,
+    /// Our interface has another address, which peers do not know.
+    AddressChanged,
 }

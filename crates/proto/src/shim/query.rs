@@ -296,7 +296,8 @@ impl Shim {
         hash: &NameHash,
         repeats: bool,
     ) -> Result<(), Discard> {
-        if !self.names.contains(hash) {
+        let asks_all = self.config.format.layout().has_name_queries();
+        if !self.names.contains(hash) || !(asks_all || (repeats && self.config.repeats)) {
             return Err(Discard::UnknownName);
         }
         if !self.admission.admit(Source::from(from), now) {
@@ -323,6 +324,13 @@ impl Shim {
         hash: &NameHash,
         repeats: bool,
     ) -> Result<(), Discard> {
+        if !self.config.format.layout().has_name_queries() {
+            // Over UDP an address comes from the resolver only; this one was asked and is one of ours.
+            return match repeats {
+                true => self.probe_answered(now, from, hash),
+                false => Err(Discard::NotAsked),
+            };
+        }
         let asked = self.queries.contains_key(hash);
         if !asked && !self.directory.knows(hash, from) {
             return Err(Discard::NotAsked);

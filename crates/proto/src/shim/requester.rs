@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 use o7s_wire::{hash::NameHash, qos::QosSpec, shim::Message};
 
 use super::{
-    Address, CommandError, Data, Discard, DownReason, ENAME, Event, Flow, FlowKey, Path,
-    QueryError, Refusal, Shim, State, timers::Timer,
+    Address, CommandError, Data, Discard, DownReason, EAUTH, ECONNRESET, ECRYPT, ENAME, Event,
+    Flow, FlowKey, Path, QueryError, Refusal, Shim, State, admission::Source, attempts::Attempts,
+    timers::Timer,
 };
-
-/// How many addresses of a name are asked for one allocation.
-const MAX_ASKED: usize = 4;
 
 /// An allocation under way.
 #[derive(Debug)]
@@ -19,13 +17,10 @@ pub(super) struct Asking {
     hash: NameHash,
     qos: QosSpec,
     piggyback: Vec<u8>,
-    /// Who was asked; a reply of any of them counts. The last is the one from whom it is awaited.
-    asked: Vec<Address>,
-    /// Who refused in a way that means "not here".
-    refused: Vec<Address>,
+    attempts: Attempts,
+    /// Why the last one who was asked cannot give the flow.
+    refused: Option<Refusal>,
     started: Instant,
-    /// When to send the request again, and after which time the next time.
-    again: Option<(Instant, Duration)>,
     /// When to find out whether the name has moved.
     recheck: Option<Instant>,
     expires: Instant,
@@ -35,7 +30,7 @@ pub(super) struct Asking {
 
 impl Asking {
     fn due(&self) -> Instant {
-        [self.again.map(|(at, _)| at), self.recheck]
+        [self.attempts.due(), self.recheck]
             .into_iter()
             .flatten()
             .fold(self.expires, Instant::min)
@@ -43,7 +38,7 @@ impl Asking {
 
     /// Whether a reply is awaited from somebody.
     pub(super) fn has_target(&self) -> bool {
-        !self.asked.is_empty()
+        self.attempts.awaits_any()
     }
 
     fn early_bytes(&self) -> usize {
@@ -82,10 +77,9 @@ impl Shim {
             hash: hash.clone(),
             qos,
             piggyback: piggyback.to_vec(),
-            asked: Vec::new(),
-            refused: Vec::new(),
+            attempts: Attempts::default(),
+            refused: None,
             started: now,
-            again: None,
             recheck: None,
             expires: now + self.config.times.allocation,
             early: Vec::new(),
@@ -126,14 +120,16 @@ impl Shim {
     /// Sends the request to an address for the first time.
     fn send_request(&mut self, now: Instant, flow: FlowKey, to: Address) {
         let times = self.config.times;
-        let repeats = self.config.repeats && self.marked.contains(&to);
+        // Over UDP the second time may be a question whether the peer is one of ours.
+        let asks_all = self.config.format.layout().has_name_queries();
+        let repeats = self.config.repeats && (!asks_all || self.marked.contains(&to));
         let Some((_, asking)) = self.asking(flow) else {
             return;
         };
-        let first = asking.asked.is_empty();
-        asking.asked.retain(|asked| *asked != to);
-        asking.asked.push(to);
-        asking.again = repeats.then_some((now + times.request_again, times.request_again * 2));
+        let first = !asking.attempts.has_begun();
+        let again = repeats.then_some((now + times.request_again, times.request_again * 2));
+        let next = times.next_address.map(|after| now + after);
+        asking.attempts.ask(to, again, next);
         asking.recheck = Some(now + times.recheck);
         if first {
             self.stats.requests_sent += 1;
@@ -169,12 +165,12 @@ impl Shim {
         let Some((_, asking)) = self.asking(flow) else {
             return true;
         };
-        if asking.refused.contains(&address) {
-            return false;
-        }
-        if let Some(current) = asking.asked.last() {
+        if let Some(current) = asking.attempts.latest() {
             // A recheck: if the one that was asked still has the name, it is a matter of time.
-            return *current == address;
+            return current == address;
+        }
+        if !asking.attempts.may_ask(address) {
+            return false;
         }
         self.send_request(now, flow, address);
         self.arm_flow(flow);
@@ -188,20 +184,20 @@ impl Shim {
         };
         let other = answers
             .iter()
-            .find(|address| !asking.asked.contains(address) && !asking.refused.contains(address));
+            .find(|address| asking.attempts.may_ask(**address));
         let hash = asking.hash.clone();
-        let silent = asking.asked.last().copied();
-        let full = asking.asked.len() + asking.refused.len() >= MAX_ASKED;
+        let silent = asking.attempts.latest();
+        let reason = asking.refused.unwrap_or(Refusal::Peer(ENAME));
         match other {
-            Some(other) if !full => {
+            Some(other) => {
                 if let Some(silent) = silent {
                     self.directory.drop_address(&hash, silent);
                 }
                 self.send_request(now, flow, *other);
                 self.arm_flow(flow);
             }
-            _ if silent.is_none() => self.refuse_flow(now, flow, Refusal::Peer(ENAME)),
-            _ => {}
+            None if silent.is_none() => self.refuse_flow(now, flow, reason),
+            None => {}
         }
     }
 
@@ -210,53 +206,134 @@ impl Shim {
         let Some((_, asking)) = self.asking(flow) else {
             return;
         };
-        if asking.asked.is_empty() {
-            let reason = if asking.refused.is_empty() {
-                error.into()
-            } else {
-                Refusal::Peer(ENAME)
-            };
+        if !asking.attempts.awaits_any() {
+            let reason = asking.refused.unwrap_or(error.into());
             self.refuse_flow(now, flow, reason);
         }
         // Else the one that was asked may be busy: one of 0.23 answers no query while it waits for its
         // daemon (trap 16).
     }
 
-    /// An allocation is due: to repeat the request, to query its name, to fail.
+    /// An allocation is due: to repeat the request, to ask another address, to query its name, to fail.
     pub(super) fn asking_due(&mut self, now: Instant, flow: FlowKey) {
         let most = self.config.times.request_again_most;
         let Some((_, asking)) = self.asking(flow) else {
             return;
         };
-        let target = asking.asked.last().copied();
+        let hash = asking.hash.clone();
         if asking.expires <= now {
             let after = now.saturating_duration_since(asking.started);
-            if let Some(target) = target {
-                let hash = asking.hash.clone();
-                self.directory.drop_address(&hash, target);
+            for silent in asking.attempts.silent() {
+                self.directory.drop_address(&hash, silent);
             }
             self.stats.unanswered += 1;
             self.refuse_flow(now, flow, Refusal::Silence { after });
             return;
         }
-        if let Some((at, after)) = asking.again
-            && at <= now
-        {
-            asking.again = target.map(|_| (now + after, (after * 2).min(most)));
-            if let Some(target) = target {
+        let next = asking.attempts.take_next(now);
+        for address in asking.attempts.take_due(now, most) {
+            if self.marked.contains(&address) {
                 self.stats.requests_repeated += 1;
-                self.transmit_request(flow, target);
+                self.transmit_request(flow, address);
+            } else {
+                self.probe(&hash, address);
             }
+        }
+        if next {
+            self.ask_next(now, flow, &hash);
         }
         if let Some((_, asking)) = self.asking(flow)
             && asking.recheck.is_some_and(|at| at <= now)
         {
             asking.recheck = None;
-            let hash = asking.hash.clone();
             // If it cannot be asked, the allocation waits as it would without.
             let _ = self.ask_for_flow(now, &hash, flow);
         }
         self.arm_flow(flow);
+    }
+
+    /// Asks a peer over UDP whether it has the name. Only one of ours answers, and to that the request can
+    /// be repeated; one of 0.23 would make a second flow of it.
+    fn probe(&mut self, hash: &NameHash, to: Address) {
+        let message = Message::NameQuery {
+            hash: hash.as_bytes(),
+            repeats: true,
+        };
+        self.stats.probes_sent += 1;
+        let sent = self.transmit(to, &message, true);
+        debug_assert!(sent.is_ok(), "a name query fits into every datagram");
+    }
+
+    /// A peer has answered a probe: the request is repeated at once.
+    pub(super) fn probe_answered(
+        &mut self,
+        now: Instant,
+        from: Address,
+        hash: &NameHash,
+    ) -> Result<(), Discard> {
+        let flows: Vec<_> = self
+            .flows
+            .iter_mut()
+            .filter_map(|(flow, it)| match &mut it.state {
+                State::Asking(asking) if asking.hash == *hash => {
+                    asking.attempts.hurry(now, from).then_some(*flow)
+                }
+                _ => None,
+            })
+            .collect();
+        if flows.is_empty() {
+            return Err(Discard::NotAsked);
+        }
+        self.mark(from, true);
+        for flow in flows {
+            self.arm_flow(flow);
+        }
+        Ok(())
+    }
+
+    /// Our address is another one: answers to the requests of an allocation go to where nobody is. A node of
+    /// 0.23 may make a flow of each, as it would if our program tried again.
+    pub(super) fn ask_anew(&mut self, now: Instant, flow: FlowKey) {
+        let Some((_, asking)) = self.asking(flow) else {
+            return;
+        };
+        if let Some(address) = asking.attempts.latest() {
+            self.send_request(now, flow, address);
+            self.arm_flow(flow);
+        }
+    }
+
+    /// Asks another address of a name, if one is known; whether there was one.
+    fn ask_next(&mut self, now: Instant, flow: FlowKey, hash: &NameHash) -> bool {
+        let known = self.directory.addresses(now, hash);
+        let Some((_, asking)) = self.asking(flow) else {
+            return false;
+        };
+        let mut known = known.into_iter();
+        match known.find(|address| asking.attempts.may_ask(*address)) {
+            Some(address) => {
+                self.send_request(now, flow, address);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Nobody is at this address (UDP: the system was told so): allocations that wait for it go on elsewhere,
+    /// or fail.
+    pub fn unreachable(&mut self, now: Instant, address: Address) {
+        let waiting: Vec<_> = self
+            .flows
+            .iter()
+            .filter_map(|(flow, it)| match &it.state {
+                State::Asking(asking) if asking.attempts.awaits(address) => Some(*flow),
+                _ => None,
+            })
+            .collect();
+        for flow in waiting {
+            self.stats.unreachable += 1;
+            self.try_elsewhere(now, flow, address, Refusal::Unreachable(address));
+        }
     }
 
     /// Ends an allocation with an event.
@@ -286,11 +363,23 @@ impl Shim {
         reply: &Reply<'_>,
     ) -> Result<(), Discard> {
         let eid = reply.requester;
-        let flow = self.flow_of(eid)?;
+        let flow = match self.flow_of(eid) {
+            Ok(flow) => flow,
+            Err(discard) => {
+                if self.endpoints.is_resting(eid) {
+                    self.give_back(now, from, reply);
+                }
+                return Err(discard);
+            }
+        };
+        if let Some(State::Up { path, .. }) = self.flows.get(&flow).map(|flow| &flow.state) {
+            let path = *path;
+            return self.reply_to_flow(now, from, flow, path, reply);
+        }
         let Some((_, asking)) = self.asking(flow) else {
             return Err(Discard::Duplicate);
         };
-        if !asking.asked.contains(&from) {
+        if !asking.attempts.awaits(from) {
             return Err(Discard::WrongPeer(eid));
         }
         let refused = reply.response != 0;
@@ -300,11 +389,7 @@ impl Shim {
         self.mark(from, reply.repeats);
         if refused {
             self.stats.refused += 1;
-            if reply.response == ENAME && reply.piggyback.is_empty() {
-                self.try_elsewhere(now, flow, from);
-            } else {
-                self.refuse_flow(now, flow, Refusal::Peer(reply.response));
-            }
+            self.refused_by(now, flow, from, reply);
             return Ok(());
         }
         self.stats.granted += 1;
@@ -315,6 +400,72 @@ impl Shim {
         };
         self.establish(now, flow, path, reply.piggyback);
         Ok(())
+    }
+
+    /// A member says no. Another one may say yes, unless it is about who we are.
+    fn refused_by(&mut self, now: Instant, flow: FlowKey, from: Address, reply: &Reply<'_>) {
+        let reason = Refusal::Peer(reply.response);
+        let of_us = [ECRYPT, EAUTH].contains(&reply.response) || !reply.piggyback.is_empty();
+        let Some((_, asking)) = self.asking(flow) else {
+            return;
+        };
+        if !of_us {
+            self.try_elsewhere(now, flow, from, reason);
+            return;
+        }
+        asking.attempts.refuse(from);
+        asking.refused = Some(reason);
+        if asking.attempts.awaits_any() {
+            self.arm_flow(flow);
+        } else {
+            self.refuse_flow(now, flow, reason);
+        }
+    }
+
+    /// A reply for a flow that is up: late, or from a requester that has its flow from another member.
+    fn reply_to_flow(
+        &mut self,
+        now: Instant,
+        from: Address,
+        flow: FlowKey,
+        path: Path,
+        reply: &Reply<'_>,
+    ) -> Result<(), Discard> {
+        let is_peer = (path.address, path.peer) == (from, reply.acceptor);
+        if reply.response == 0 {
+            if !is_peer {
+                self.give_back(now, from, reply);
+            }
+            return Err(Discard::Duplicate);
+        }
+        // Only while the flow is new, so that old ones cannot be ended by a forged message.
+        if is_peer && reply.repeats && self.was_accepted_lately(now, &path) {
+            self.stats.given_back += 1;
+            self.flow_down(now, flow, DownReason::PeerLeft);
+            return Ok(());
+        }
+        Err(Discard::Duplicate)
+    }
+
+    /// Tells an acceptor whose answer came too late that there is no flow. One of 0.23 takes no such message
+    /// and finds out by its timeout.
+    fn give_back(&mut self, now: Instant, from: Address, reply: &Reply<'_>) {
+        let of_ours = reply.repeats && self.config.repeats && reply.response == 0;
+        if !of_ours
+            || !self.is_peer_endpoint(reply.acceptor)
+            || !self.admission.admit(Source::from(from), now)
+        {
+            return;
+        }
+        let message = Message::FlowReply {
+            requester: reply.acceptor,
+            acceptor: reply.requester,
+            response: ECONNRESET,
+            piggyback: &[],
+            repeats: true,
+        };
+        // Never longer than what it answers; if it is lost, so is nothing but time.
+        let _ = self.transmit(from, &message, false);
     }
 
     fn establish(&mut self, now: Instant, flow: FlowKey, path: Path, piggyback: &[u8]) {
@@ -336,27 +487,29 @@ impl Shim {
         }
     }
 
-    /// The one that was asked does not have the name (any more): who else?
-    fn try_elsewhere(&mut self, now: Instant, flow: FlowKey, gone: Address) {
+    /// One that was asked cannot give the flow: who else?
+    fn try_elsewhere(&mut self, now: Instant, flow: FlowKey, gone: Address, reason: Refusal) {
         let Some((_, asking)) = self.asking(flow) else {
             return;
         };
-        asking.asked.retain(|address| *address != gone);
-        asking.refused.push(gone);
-        asking.again = None;
-        asking.recheck = None;
+        asking.attempts.refuse(gone);
+        asking.refused = Some(reason);
+        let awaited = asking.attempts.awaits_any();
         let hash = asking.hash.clone();
-        let refused = asking.refused.clone();
-        self.directory.drop_address(&hash, gone);
-        self.forget_flow_query(&hash, flow);
-        let other = self.directory.addresses(now, &hash);
-        let other = other.iter().find(|address| !refused.contains(address));
-        if refused.len() >= MAX_ASKED {
-            self.refuse_flow(now, flow, Refusal::Peer(ENAME));
-        } else if let Some(other) = other {
-            self.send_request(now, flow, *other);
-        } else if self.ask_for_flow(now, &hash, flow).is_err() {
-            self.refuse_flow(now, flow, Refusal::Peer(ENAME));
+        // One that has no room still has the name.
+        let moved = matches!(reason, Refusal::Peer(ENAME) | Refusal::Unreachable(_));
+        if moved {
+            self.directory.drop_address(&hash, gone);
+        }
+        if !self.ask_next(now, flow, &hash) && !awaited {
+            if let Some((_, asking)) = self.asking(flow) {
+                asking.recheck = None;
+            }
+            // If the name was just asked for, it is asked for anew.
+            self.forget_flow_query(&hash, flow);
+            if !moved || self.ask_for_flow(now, &hash, flow).is_err() {
+                self.refuse_flow(now, flow, reason);
+            }
         }
         self.arm_flow(flow);
     }
@@ -374,7 +527,7 @@ impl Shim {
                 self.events.push_back(Event::Early { flow, packet });
                 Ok(())
             }
-            Some(State::Asking(asking)) if asking.asked.contains(&data.source) => {
+            Some(State::Asking(asking)) if asking.attempts.awaits(data.source) => {
                 if asking.early.len() >= limits.early || packet.len() > room {
                     return Err(Discard::NoRoom);
                 }

@@ -59,6 +59,12 @@ pub struct Stats {
     pub requests_sent: u64,
     /// Flow requests repeated, or sent to another address of the name.
     pub requests_repeated: u64,
+    /// Questions to silent peers over UDP, whether they are of ours.
+    pub probes_sent: u64,
+    /// Allocations that went elsewhere or failed since nobody was at an address.
+    pub unreachable: u64,
+    /// Flows that a requester gave back at once, since it has its flow from another member.
+    pub given_back: u64,
     /// Flow requests of strangers given to the daemon.
     pub requests_arrived: u64,
     /// Of those, the ones that the daemon did not answer in time.
