@@ -3,7 +3,7 @@
 //! [`framework`] is an IPCP as a state machine without I/O around an [`framework::Ipcp`];
 //! [`channel`] runs it on the control channel to the daemon. [`data`] is the thread that carries
 //! packets, for types whose flows pass through. [`shim`] is what the types on real networks share
-//! ([`eth`], [`udp`]); [`sys`] is their system calls. [`lower`] are the N-1 flows of types that sit on other
+//! ([`eth`], [`udp`]); [`sys`] and [`sys_errors`] are their system calls. [`lower`] are the N-1 flows of types that sit on other
 //! layers ([`broadcast`], [`unicast`]).
 
 pub mod broadcast;
@@ -16,5 +16,6 @@ pub mod local;
 pub mod lower;
 pub mod shim;
 pub mod sys;
+pub mod sys_errors;
 pub mod udp;
 pub mod unicast;

@@ -198,6 +198,8 @@ impl Port {
     /// Sends what waits; what the system has no room for stays, and the port is blocked.
     pub fn flush(&mut self) {
         let mut first = 0;
+        // The message that failed once.
+        let mut failed = None;
         self.blocked = false;
         while first < self.used {
             let waiting = &self.slots[first..self.used];
@@ -216,6 +218,9 @@ impl Port {
                     self.blocked = true;
                     break;
                 }
+                // What the network says of an earlier message, the system tells once, with whatever comes
+                // next: the same again.
+                Err(_) if failed != Some(first) => failed = Some(first),
                 Err(error) => {
                     self.refused(first, &error);
                     first += 1;
@@ -325,6 +330,33 @@ mod tests {
         }
         let wanted: Vec<Vec<u8>> = packets.into_iter().filter(|p| !p.is_empty()).collect();
         assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_costs_others_nothing() {
+        let (mut one, _) = port();
+        let (mut two, to) = port();
+        crate::sys_errors::listen(&one, false).unwrap();
+        let gone = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        for round in 0..10 {
+            // The answer to the first is there when the second is sent.
+            stage(&mut one, gone, &[round; 10]);
+            one.flush();
+            stage(&mut one, to, &[round; 10]);
+            stage(&mut one, to, &[round; 10]);
+            one.flush();
+        }
+        assert_eq!((one.counters().sent, one.counters().send_errors), (30, 0));
+        assert_eq!(one.segment_limit, SEGMENTED_BYTES);
+        let mut got = 0;
+        while got < 20 {
+            for at in 0..two.receive() {
+                two.each(at, |_, _| got += 1);
+            }
+        }
     }
 
     #[test]
