@@ -1,7 +1,7 @@
 //! What becomes of a network interface: its address, MTU and state, by rtnetlink.
 //!
 //! One socket asks once and listens from then on (`spec/shims.md` §5.7; beyond it, no carrier is
-//! down, and a new MTU is used).
+//! down, and a new MTU, address or name is used).
 
 use std::{
     io,
@@ -52,6 +52,8 @@ pub enum Change {
     Up(bool),
     /// It has another MTU.
     Mtu(usize),
+    /// It has another address.
+    Address(MacAddr),
 }
 
 /// An interface that is watched.
@@ -61,6 +63,7 @@ pub struct Link {
     index: u32,
     device: String,
     known: Interface,
+    gone: bool,
     buffer: Box<[u8]>,
 }
 
@@ -81,7 +84,7 @@ impl Link {
                 Err(error) => return Err(error.into()),
             };
             match find(&buffer[..length], index) {
-                Found::Interface(interface) => break interface,
+                Found::Interface(interface, _) => break interface,
                 Found::Error(error) => return Err(error),
                 Found::Gone => return Err(io::ErrorKind::NotFound.into()),
                 Found::Nothing => {}
@@ -93,6 +96,7 @@ impl Link {
             index,
             device: device.to_owned(),
             known,
+            gone: false,
             buffer,
         })
     }
@@ -101,6 +105,18 @@ impl Link {
     #[must_use]
     pub fn interface(&self) -> Interface {
         self.known
+    }
+
+    /// Its name now, or its last one.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Whether it was removed. It does not come back: another device of that name is another one.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// What has become of it since the last look; nothing, if there is nothing to read.
@@ -117,10 +133,24 @@ impl Link {
                 }
                 Err(_) => return changes,
             };
-            let new = match find(&self.buffer[..length], self.index) {
-                Found::Interface(interface) => interface,
+            let found = find(&self.buffer[..length], self.index);
+            let new = match found {
+                // The socket of the packets does not hear it any more.
+                _ if self.gone => continue,
+                Found::Interface(interface, name) => {
+                    if let Some(name) = name.filter(|name| *name != self.device) {
+                        tracing::info!("The device {} is {name} now.", self.device);
+                        self.device = name;
+                    }
+                    interface
+                }
                 Found::Gone => {
-                    tracing::error!("The device {} is gone.", self.device);
+                    tracing::error!(
+                        "The device {} is gone, and with it what this IPCP is for; destroy it, and \
+                         create another one once there is a device again.",
+                        self.device
+                    );
+                    self.gone = true;
                     Interface {
                         up: false,
                         ..self.known
@@ -129,11 +159,14 @@ impl Link {
                 Found::Nothing | Found::Error(_) => continue,
             };
             if new.mac != self.known.mac {
-                tracing::error!(
-                    "The address of {} is {} now, which this IPCP does not use; start it anew.",
+                tracing::warn!(
+                    "The address of {} is {} now, no more {}; flows of peers that know the old one \
+                     end.",
                     self.device,
-                    new.mac
+                    new.mac,
+                    self.known.mac
                 );
+                changes.push(Change::Address(new.mac));
             }
             if new.mtu != self.known.mtu {
                 changes.push(Change::Mtu(usable_mtu(&new)));
@@ -176,7 +209,8 @@ fn request(index: u32) -> [u8; field::ATTRIBUTES] {
 
 enum Found {
     Nothing,
-    Interface(Interface),
+    /// With its name.
+    Interface(Interface, Option<String>),
     Gone,
     Error(io::Error),
 }
@@ -199,9 +233,9 @@ fn find(mut datagram: &[u8], index: u32) -> Found {
             if kind == libc::RTM_DELLINK {
                 found = Found::Gone;
             } else if kind == libc::RTM_NEWLINK
-                && let Some(interface) = interface(message)
+                && let Some((interface, name)) = interface(message)
             {
-                found = Found::Interface(interface);
+                found = Found::Interface(interface, name);
             }
         }
         datagram = datagram.get(align(length)..).unwrap_or_default();
@@ -209,11 +243,12 @@ fn find(mut datagram: &[u8], index: u32) -> Found {
     found
 }
 
-fn interface(message: &[u8]) -> Option<Interface> {
+fn interface(message: &[u8]) -> Option<(Interface, Option<String>)> {
     let flags = word(message, field::INTERFACE_FLAGS)?;
     let has = |flag: libc::c_int| flags & flag as u32 != 0;
     let mut mac = None;
     let mut mtu = None;
+    let mut name = None;
     let mut attributes = message.get(field::ATTRIBUTES..)?;
     while let Some(length) = half(attributes, 0) {
         let length = usize::from(length);
@@ -223,16 +258,24 @@ fn interface(message: &[u8]) -> Option<Interface> {
         match half(attributes, 2) {
             Some(libc::IFLA_ADDRESS) => mac = <[u8; 6]>::try_from(value).ok().map(MacAddr),
             Some(libc::IFLA_MTU) => mtu = word(value, 0),
+            Some(libc::IFLA_IFNAME) => name = text(value),
             _ => {}
         }
         attributes = attributes.get(align(length)..).unwrap_or_default();
     }
-    Some(Interface {
+    let interface = Interface {
         mac: mac?,
         mtu: mtu? as usize,
         up: has(libc::IFF_UP) && has(libc::IFF_RUNNING),
         loopback: has(libc::IFF_LOOPBACK),
-    })
+    };
+    Some((interface, name))
+}
+
+/// A text that ends with a zero.
+fn text(value: &[u8]) -> Option<String> {
+    let end = value.iter().position(|byte| *byte == 0)?;
+    Some(String::from_utf8_lossy(&value[..end]).into_owned())
 }
 
 fn align(length: usize) -> usize {
@@ -263,6 +306,7 @@ mod tests {
         assert_eq!(interface.mac, MacAddr::default());
         assert!(interface.mtu >= 1500);
         assert!(usable_mtu(&interface) <= 9000);
+        assert_eq!((link.device(), link.is_gone()), ("lo", false));
         assert!(sys::interface_index("no-such-device").is_err());
         assert!(Link::open("x", 0x7fff_fff0).is_err());
     }

@@ -42,6 +42,8 @@ pub enum Told {
     Resolved(NameHash, Vec<Address>),
     /// A name was published, or could not be.
     Published(Operation, NameHash, Result<()>),
+    /// The data thread cannot hear the network.
+    Deaf(Error),
 }
 
 /// An IPCP of type eth-dix, eth-llc, udp4 or udp6.
@@ -160,6 +162,8 @@ impl Ipcp for NetworkIpcp {
                 }
                 turn.done(operation, outcome.map(|()| Outcome::Done));
             }
+            // Flows over it would wait for ever, and the daemon would go on asking.
+            Told::Deaf(error) => return Err(error),
         }
         Ok(())
     }

@@ -29,12 +29,15 @@ use crate::{
         link::{Change, Link},
     },
     framework::{Operation, Outcome, Output, Post},
+    sys_errors,
 };
 
 /// Time until a socket that was full is tried again.
 const RETRY: Duration = Duration::from_micros(100);
 /// How long a query asks. The daemon gives up earlier; a late answer is of use to the next one.
 const QUERY: Duration = Duration::from_secs(2);
+/// Most reports of datagrams that were not delivered that are taken at once.
+const UNDELIVERED: usize = 64;
 /// Sources of the loop.
 const SOCKET: u64 = 1;
 const LINK: u64 = 2;
@@ -87,6 +90,8 @@ pub struct Network {
     pub(super) foreign: u64,
     /// Packets to endpoints that are nobody's, or not from the flow's peer.
     pub(super) stray: u64,
+    /// Datagrams of which the network said that nobody took them.
+    pub(super) undelivered: u64,
     pub(super) scratch: Vec<u8>,
     pub(super) watched: bool,
 }
@@ -112,6 +117,7 @@ impl Network {
             past: Counters::default(),
             foreign: 0,
             stray: 0,
+            undelivered: 0,
             scratch: Vec::new(),
             watched: false,
         }
@@ -123,7 +129,6 @@ impl Network {
 
     /// Starts to listen. Called by the thread, once.
     fn watch(&mut self, cx: &mut Context) -> io::Result<()> {
-        self.watched = true;
         cx.watch(&self.port, SOCKET)?;
         if let Some(link) = &self.link {
             cx.watch(link, LINK)?;
@@ -278,8 +283,15 @@ impl Network {
             }
             Event::FlowDown { flow, reason } => {
                 if let Some(token) = self.flows.token(flow) {
-                    if reason == DownReason::PeerLeft {
-                        tracing::debug!("The peer of flow {} uses its endpoint anew.", flow.0);
+                    match reason {
+                        DownReason::Deallocated => {}
+                        DownReason::PeerLeft => {
+                            tracing::debug!("The peer of flow {} has left it.", flow.0);
+                        }
+                        DownReason::AddressChanged => tracing::warn!(
+                            "Flow {} is over: its peer knows the device's old address.",
+                            flow.0
+                        ),
                     }
                     self.forget(cx, token);
                 }
@@ -337,6 +349,30 @@ impl Network {
         self.forget(cx, token);
     }
 
+    /// Takes what the network says of datagrams that were not delivered. The socket is readable until all
+    /// of it was taken.
+    fn take_undelivered(&mut self, cx: &mut Context) -> Progress {
+        if self.format != Format::Udp {
+            return Progress::None;
+        }
+        let mut progress = Progress::None;
+        for _ in 0..UNDELIVERED {
+            let Some(undelivered) = sys_errors::take(&self.port) else {
+                break;
+            };
+            progress = Progress::Some;
+            if undelivered.is_nobody() {
+                self.undelivered += 1;
+                self.shim.unreachable(cx.now(), undelivered.to.into());
+            }
+        }
+        if progress == Progress::Some {
+            self.dirty = true;
+            self.events(cx);
+        }
+        progress
+    }
+
     fn link(&mut self, cx: &mut Context) -> Progress {
         let changes = self.link.as_mut().map(Link::read).unwrap_or_default();
         for change in &changes {
@@ -345,6 +381,10 @@ impl Network {
                 Change::Mtu(mtu) => {
                     self.port.set_longest(eth::frame_room(mtu));
                     self.shim.set_mtu(mtu);
+                }
+                Change::Address(mac) => {
+                    self.shim.set_mac(cx.now(), mac);
+                    self.format = self.shim.format();
                 }
             }
         }
@@ -407,7 +447,16 @@ impl DataPath for Network {
 
     fn readable(&mut self, cx: &mut Context, source: u64) -> Progress {
         match source {
-            SOCKET => self.receive(cx),
+            SOCKET => {
+                let heard = self.port.counters().heard;
+                match self.receive(cx) {
+                    // Nothing came: it is not for a datagram that the thread was woken.
+                    Progress::None if self.port.counters().heard == heard => {
+                        self.take_undelivered(cx)
+                    }
+                    progress => progress,
+                }
+            }
             LINK => self.link(cx),
             _ => Progress::None,
         }
@@ -429,10 +478,12 @@ impl DataPath for Network {
     }
 
     fn finish(&mut self, cx: &mut Context) -> Progress {
-        if !self.watched
-            && let Err(error) = self.watch(cx)
-        {
-            tracing::error!("Cannot listen to the network: {error}.");
+        if !self.watched {
+            self.watched = true;
+            if let Err(error) = self.watch(cx) {
+                let error = Error::system("listen to the network", &error);
+                self.post.send(Told::Deaf(error));
+            }
         }
         if self.retry.is_none() {
             self.transmit();

@@ -46,6 +46,7 @@ pub(super) fn refusal(reason: &Refusal) -> Error {
         Refusal::Peer(errno) => ErrorKind::from_errno(errno.saturating_neg()),
         Refusal::Name(_) => ErrorKind::Name,
         Refusal::Silence { .. } => ErrorKind::TimedOut,
+        Refusal::Unreachable(_) => ErrorKind::from_errno(libc::ECONNREFUSED),
         Refusal::NoPeerEndpoint => ErrorKind::Ipcp,
     };
     Error::new(kind, reason.to_string())

@@ -47,6 +47,7 @@ impl Network {
             ("packets_not_sent_network_full", packets.not_sent),
             ("packets_not_received_program_full", packets.no_room),
             ("packets_stray", self.stray),
+            ("datagrams_not_delivered", self.undelivered),
             ("messages_sent", port.sent),
             ("messages_heard", port.heard),
             ("messages_foreign", self.foreign),
@@ -60,9 +61,23 @@ impl Network {
             counters.push([&name, &value]);
         }
         let protocol = self.protocol();
-        IpcpStatus {
-            sections: vec![counters, flows, protocol],
-        }
+        let mut sections = vec![counters, flows, protocol];
+        sections.extend(self.device());
+        IpcpStatus { sections }
+    }
+
+    /// The device of an Ethernet layer.
+    fn device(&self) -> Option<StatusSection> {
+        let link = self.link.as_ref()?;
+        let interface = link.interface();
+        let state = match (link.is_gone(), interface.up) {
+            (true, _) => "gone",
+            (false, true) => "up",
+            (false, false) => "down",
+        };
+        let mut section = StatusSection::new("device", &["device", "state", "address", "mtu"]);
+        section.push([&link.device(), &state, &interface.mac, &interface.mtu]);
+        Some(section)
     }
 
     /// What the machine counts.
@@ -75,12 +90,15 @@ impl Network {
             ("queries_answered", stats.queries_answered),
             ("requests_sent", stats.requests_sent),
             ("requests_repeated", stats.requests_repeated),
+            ("probes_sent", stats.probes_sent),
             ("requests_arrived", stats.requests_arrived),
             ("requests_expired", stats.requests_expired),
             ("requests_refused", stats.requests_refused),
             ("granted", stats.granted),
             ("refused", stats.refused),
             ("unanswered", stats.unanswered),
+            ("unreachable", stats.unreachable),
+            ("given_back", stats.given_back),
             ("early_packets", stats.early),
             ("messages_not_sent", stats.transmits_dropped),
             ("dropped_link_down", dropped.link_down),

@@ -19,7 +19,7 @@ use o7s_proto::shim::Config;
 
 use crate::{
     shim::port::{Port, RECEIVE_BUFFER, SEND_BUFFER},
-    sys,
+    sys, sys_errors,
 };
 use names::Names;
 
@@ -65,6 +65,9 @@ pub fn open(ipcp_type: IpcpType, config: &IpcpConfig) -> Result<Opened> {
     sys::set_buffers(&socket, RECEIVE_BUFFER, SEND_BUFFER);
     // What it is for is told by the counters of a system that lacks it, not by an error.
     let _ = sys::set_number(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    if let Err(error) = sys_errors::listen(&socket, own.is_ipv6()) {
+        tracing::warn!("Peers that are not there are found out by time only: {error}.");
+    }
     tracing::info!("On {own}.");
     let machine = match ipcp_type {
         IpcpType::Udp6 => Config::udp6(),
