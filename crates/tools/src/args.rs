@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use o7s::QosSpec;
 
-use crate::output::{complain, print, version};
+use crate::{
+    irm::closest,
+    output::{complain, print, version},
+};
 
 /// A tool that is a server or a client.
 pub(crate) struct Tool {
@@ -119,14 +122,41 @@ impl ArgError {
         self
     }
 
-    /// Prints it, with `usage` if that helps; the status of a wrong command line.
+    /// Prints it, with the first lines of `usage` if that helps; the status of a wrong command line.
     pub(crate) fn refuse(&self, usage: &str) -> ExitCode {
-        complain(&self.message);
-        if self.usage {
-            complain(format_args!("\n{}", usage.trim_end()));
-        }
+        complain(self.text(usage));
         ExitCode::FAILURE
     }
+
+    fn text(&self, usage: &str) -> String {
+        let mut text = self.message.clone();
+        if let Some(option) = meant(&self.message, usage) {
+            text += &format!("\nDid you mean '--{option}'?");
+        }
+        if self.usage {
+            // All of it would move the message out of sight.
+            let short = usage.split("\n\n").next().unwrap_or(usage);
+            let tool = short.split_whitespace().nth(1).unwrap_or("the tool");
+            text += &format!("\n\n{}\nSee '{tool} --help'.", short.trim_end());
+        }
+        text
+    }
+}
+
+/// The option of `usage` that was probably meant by the one that `message` says is unknown.
+fn meant<'a>(message: &str, usage: &'a str) -> Option<&'a str> {
+    let (_, unknown) = message.split_once("invalid option '--")?;
+    let unknown = unknown.split_once('\'')?.0;
+    let known = || {
+        let words = usage.split("--").skip(1);
+        words.filter_map(|word| {
+            word.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+                .next()
+                .filter(|word| !word.is_empty())
+        })
+    };
+    let part = |known: &&str| known.split(['-', '_']).any(|part| part == unknown);
+    closest(unknown, known()).or_else(|| known().find(part))
 }
 
 /// The number given to an option.
@@ -229,6 +259,42 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_meant_is_said() {
+        const USAGE: &str = "\
+Usage: oping -n NAME [OPTION]...
+       oping -l [OPTION]...
+
+  -l, --listen            be the server
+  -n, --server-name NAME  the name (also --server_apn)
+
+      --json              see also --quiet.
+";
+        let text = |option: &str| {
+            let error = ArgError::usage(format!("oping: invalid option '{option}'"));
+            error.text(USAGE)
+        };
+        assert_eq!(
+            text("--name"),
+            "oping: invalid option '--name'\nDid you mean '--server-name'?\n\nUsage: oping -n \
+             NAME [OPTION]...\n       oping -l [OPTION]...\nSee 'oping --help'."
+        );
+        for (typed, option) in [
+            ("--lisen", "listen"),
+            ("--josn", "json"),
+            ("--quite", "quiet"),
+            ("--apn", "server_apn"),
+        ] {
+            let meant = format!("\nDid you mean '--{option}'?\n");
+            assert!(text(typed).contains(&meant), "{typed}");
+        }
+        for unknown in ["--frobnicate", "-x", "--"] {
+            assert!(!text(unknown).contains("Did you mean"), "{unknown}");
+        }
+        let plain = ArgError::plain("Use k, M or G.");
+        assert_eq!(plain.text(USAGE), "Use k, M or G.");
+    }
 
     #[test]
     fn times() {

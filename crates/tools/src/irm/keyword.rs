@@ -9,7 +9,7 @@ pub(super) fn find<'a>(word: &str, keywords: impl IntoIterator<Item = &'a str>) 
 }
 
 /// The keyword that was probably meant by a word that matches none.
-pub(super) fn closest<'a>(
+pub(crate) fn closest<'a>(
     word: &str,
     keywords: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -17,7 +17,7 @@ pub(super) fn closest<'a>(
     let limit = (word.chars().count() / 3).max(1);
     keywords
         .into_iter()
-        .map(|keyword| (distance(word, keyword), keyword))
+        .map(|keyword| (strsim::damerau_levenshtein(word, keyword), keyword))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, keyword)| keyword)
@@ -28,26 +28,6 @@ pub(super) fn suggestion<'a>(word: &str, keywords: impl IntoIterator<Item = &'a 
     closest(word, keywords).map_or_else(String::new, |keyword| {
         format!("\nDid you mean \"{keyword}\"?")
     })
-}
-
-/// Insertions, deletions, replacements and swaps of neighbours that make one word the other.
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().collect();
-    let b: Vec<char> = b.chars().collect();
-    let mut before = vec![0; b.len() + 1];
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i; b.len() + 1];
-        for j in 1..=b.len() {
-            let replaced = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            row[j] = replaced.min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
-            }
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
@@ -72,6 +52,5 @@ mod tests {
         assert_eq!(closest("destory", words), Some("destroy"));
         assert_eq!(closest("bootstap", words), Some("bootstrap"));
         assert_eq!(closest("zzz", words), None);
-        assert_eq!(distance("", "abc"), 3);
     }
 }

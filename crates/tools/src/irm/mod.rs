@@ -16,6 +16,8 @@ mod program;
 mod show;
 
 use crate::output;
+pub(crate) use keyword::closest;
+
 use command::{Command, Topic};
 use execute::{Executor, Failure};
 
