@@ -7,9 +7,11 @@
 
 mod ipcp;
 mod post;
+mod refused;
 
 pub use ipcp::{Answer, Directory, FlowAllocator, Ipcp, Operation, Outcome, Output, Turn};
 pub use post::{Event, Post};
+pub use refused::refused_by_peer;
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, time::Instant};
 

@@ -7,7 +7,7 @@ use o7s::{
 use o7s_proto::shim::{CommandError, Refusal};
 
 use super::ARRIVED;
-use crate::framework::Output;
+use crate::framework::{Output, refused_by_peer};
 
 /// A flow request of this machine is refused; its end is given back with it.
 pub(super) fn refuse(flow_id: u64, error: &Error) -> Output {
@@ -43,7 +43,7 @@ pub(super) fn command_error(error: CommandError) -> Error {
 /// Why a flow is refused.
 pub(super) fn refusal(reason: &Refusal) -> Error {
     let kind = match reason {
-        Refusal::Peer(errno) => ErrorKind::from_errno(errno.saturating_neg()),
+        Refusal::Peer(number) => return refused_by_peer(*number),
         Refusal::Name(_) => ErrorKind::Name,
         Refusal::Silence { .. } => ErrorKind::TimedOut,
         Refusal::Unreachable(_) => ErrorKind::from_errno(libc::ECONNREFUSED),

@@ -32,8 +32,9 @@ use o7s::{
     Error, ErrorKind, Flow, Name, Node as Local, QosSpec, Result,
     control::{ConnectIpcp, IpcpConfig, IpcpStatus, IpcpType, LayerInfo},
 };
-use o7s_proto::unicast::{
-    Command, Component, Lower, LowerError, LowerEvent, Node, NodeError, Op, Settings,
+use o7s_proto::{
+    fa::Refusal,
+    unicast::{Command, Component, Lower, LowerError, LowerEvent, Node, NodeError, Op, Settings},
 };
 use o7s_wire::{
     dt::{Address, Eid},
@@ -42,7 +43,7 @@ use o7s_wire::{
 
 use crate::{
     data::{self, Handle},
-    framework::{Answer, Directory, FlowAllocator, Ipcp, Operation, Post, Turn},
+    framework::{Answer, Directory, FlowAllocator, Ipcp, Operation, Post, Turn, refused_by_peer},
     lower::{News, Requests},
 };
 use alloc::Allocations;
@@ -501,6 +502,7 @@ fn error(error: &NodeError) -> Error {
         NodeError::Cancelled => ErrorKind::FlowDown,
         NodeError::State(_) => ErrorKind::IpcpState,
         NodeError::Unreachable => ErrorKind::Name,
+        NodeError::Refused(Refusal::Peer(number)) => return refused_by_peer(*number),
         NodeError::Refused(refusal) => ErrorKind::from_errno(refusal.response().saturating_neg()),
         NodeError::Left(_) => ErrorKind::TimedOut,
         NodeError::Config(_) | NodeError::Directory(_) => ErrorKind::Invalid,
