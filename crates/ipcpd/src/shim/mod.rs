@@ -147,6 +147,8 @@ impl Ipcp for NetworkIpcp {
             return Ok(());
         };
         match event {
+            // Flows over it would wait for ever, and the daemon would go on asking.
+            Told::Deaf(error) => return Err(error),
             Told::Daemon(output) => turn.push(output),
             Told::Resolve(hash) => match &layer.names {
                 Some(names) => names.resolve(hash, &self.post),
@@ -162,8 +164,6 @@ impl Ipcp for NetworkIpcp {
                 }
                 turn.done(operation, outcome.map(|()| Outcome::Done));
             }
-            // Flows over it would wait for ever, and the daemon would go on asking.
-            Told::Deaf(error) => return Err(error),
         }
         Ok(())
     }
@@ -251,5 +251,29 @@ impl FlowAllocator for NetworkIpcp {
         }
         layer.data.dealloc(end);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framework::Event;
+
+    /// A regular file cannot be watched, as a socket cannot when the system has no memory for it.
+    #[test]
+    fn a_data_thread_that_cannot_hear_ends_the_ipcp() {
+        let (post, mut told) = Post::new();
+        let mut ipcp = NetworkIpcp::new(IpcpType::Udp4, post.clone());
+        let file = tempfile::tempfile().unwrap();
+        let port = Port::datagrams(file.into());
+        let data = ipcp.start(Config::udp4(), port, None, 1).unwrap();
+        let event = told.blocking_recv().unwrap();
+        ipcp.layer = Some(Layer { data, names: None });
+        let Event::Own(told @ Told::Deaf(_)) = event else {
+            panic!("{event:?}");
+        };
+        let mut turn = Turn::new(std::time::Instant::now());
+        let ended = ipcp.event(told, &mut turn).unwrap_err();
+        assert!(ended.message().contains("listen to the network"), "{ended}");
     }
 }
