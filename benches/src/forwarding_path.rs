@@ -17,8 +17,9 @@ use o7s::{
 };
 use o7s_ipcpd::{
     data::{Events, Handle, Plane},
+    lower::Serial,
     unicast::{
-        Serial, Waiting,
+        Waiting,
         path::{Forwarder, Order},
     },
 };

@@ -5,12 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use o7s::control::IpcpType;
 use o7s_ipcpd::{
-    broadcast::Broadcast,
-    channel,
-    cli::Args,
-    local::Local,
-    shim::NetworkIpcp,
-    unicast::{self, Unicast},
+    broadcast::Broadcast, channel, cli::Args, local::Local, random::random, shim::NetworkIpcp,
+    unicast::Unicast,
 };
 
 fn main() -> ExitCode {
@@ -34,7 +30,7 @@ fn run(args: &Args) -> o7s::Result<()> {
             channel::run(|post| NetworkIpcp::new(kind, post))
         }
         IpcpType::Unicast => {
-            let seed = unicast::seed()?;
+            let seed = random()?;
             channel::run(|post| Unicast::new(seed, post))
         }
     }

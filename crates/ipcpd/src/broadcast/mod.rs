@@ -14,10 +14,7 @@ pub mod path;
 
 mod status;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Instant, SystemTime};
 
 use o7s::{
     DirHash, Error, ErrorKind, Flow, Name, Node, QosSpec, Result,
@@ -39,14 +36,13 @@ use o7s_wire::{
 use crate::{
     data::{self, End, Handle},
     framework::{Answer, Directory, FlowAllocator, Ipcp, Operation, Outcome, Output, Post, Turn},
-    lower::{News, Requests},
+    lower::{News, Present, Requests, Serial},
+    random::random,
 };
-use path::{Flooder, Order, Serial};
+use path::{Flooder, Order};
 
 /// Maximum packet lifetime, ms (`spec/shims.md` §9).
 const MPL_MS: u32 = 100;
-/// How long an N-1 flow is waited for: less than the daemon waits for the whole, 20 s.
-const ALLOC_LIMIT: Duration = Duration::from_secs(15);
 
 /// What threads tell management.
 #[derive(Debug)]
@@ -70,14 +66,6 @@ pub enum PathNews {
     Status(Operation, Box<path::Snapshot>),
 }
 
-/// An N-1 flow as management knows it.
-#[derive(Debug)]
-struct Known {
-    serial: u64,
-    name: String,
-    max_packet: usize,
-}
-
 /// An IPCP of type broadcast.
 #[derive(Debug)]
 pub struct Broadcast {
@@ -86,9 +74,8 @@ pub struct Broadcast {
     requests: Requests,
     /// The data thread, once the IPCP has an N-1 flow or is a member.
     data: Option<Handle<Order>>,
-    /// N-1 flows by number; in the data thread.
-    lowers: BTreeMap<Lower, Known>,
-    next_serial: u64,
+    /// N-1 flows; in the data thread.
+    lowers: Present<()>,
     /// Hash of the layer's name.
     hash: Option<NameHash>,
 }
@@ -104,8 +91,7 @@ impl Broadcast {
             post,
             requests,
             data: None,
-            lowers: BTreeMap::new(),
-            next_serial: 0,
+            lowers: Present::default(),
             hash: None,
         }
     }
@@ -130,29 +116,12 @@ impl Broadcast {
         }
     }
 
-    fn serial(&self, lower: Lower) -> Option<Serial> {
-        let known = self.lowers.get(&lower)?;
-        Some(Serial {
-            lower,
-            serial: known.serial,
-        })
-    }
-
-    /// Takes an N-1 flow in: into the data thread, under the lowest free number.
+    /// Takes an N-1 flow in: into the data thread.
     fn take_in(&mut self, flow: Flow) -> Result<Lower> {
-        let free = (0..).find(|number| !self.lowers.contains_key(&Lower(*number)));
-        let lower = Lower(free.unwrap_or(u32::MAX));
-        self.next_serial += 1;
-        let serial = self.next_serial;
-        let known = Known {
-            serial,
-            name: flow.name().to_owned(),
-            max_packet: flow.max_packet()?,
-        };
-        self.data()?
-            .send(Order::Add(Serial { lower, serial }, flow));
-        self.lowers.insert(lower, known);
-        Ok(lower)
+        self.data()?;
+        let serial = self.lowers.insert(&flow, ())?;
+        self.order(Order::Add(serial, flow));
+        Ok(serial.lower)
     }
 
     fn lower_news(&mut self, at: Moment, news: News) {
@@ -170,23 +139,19 @@ impl Broadcast {
         }
     }
 
-    /// Whether news are of a flow that is there.
-    fn is_current(&self, serial: Serial) -> bool {
-        self.serial(serial.lower) == Some(serial)
-    }
-
     fn path_news(&mut self, at: Moment, news: PathNews, turn: &mut Turn) {
         match news {
-            PathNews::Packet(serial, packet) if self.is_current(serial) => {
-                self.member.lower_packet(at, serial.lower, packet);
-            }
-            PathNews::Over(serial, error) if self.is_current(serial) => {
-                if let Some(known) = self.lowers.remove(&serial.lower) {
-                    tracing::debug!("The N-1 flow {:?} is over: {error}.", known.name);
+            PathNews::Packet(serial, packet) => {
+                if self.lowers.is_current(serial) {
+                    self.member.lower_packet(at, serial.lower, packet);
                 }
-                self.member.lower_gone(serial.lower);
             }
-            PathNews::Packet(..) | PathNews::Over(..) => {}
+            PathNews::Over(serial, error) => {
+                if let Some(known) = self.lowers.over(serial) {
+                    tracing::debug!("The N-1 flow {:?} is over: {error}.", known.name);
+                    self.member.lower_gone(serial.lower);
+                }
+            }
             PathNews::Loop(LoopEvent::LoopFound { .. }, [first, back]) => tracing::warn!(
                 "There is a loop in the layer: packets that came from {first} come back from {back}. \
                  The connections of a broadcast layer must form a tree; disconnect one of the loop. \
@@ -225,15 +190,15 @@ impl Broadcast {
                     }
                 }
                 Said::AllocateLower { request, dst, qos } => {
-                    self.requests.allocate(request.0, &dst, qos, ALLOC_LIMIT);
+                    self.requests.allocate(request.0, &dst, qos);
                 }
                 Said::Send { lower, packet } => self.order(Order::Send(lower, packet)),
                 Said::Deallocate { lower } => {
-                    self.lowers.remove(&lower);
+                    self.lowers.remove(lower);
                     self.order(Order::Remove(lower));
                 }
                 Said::Neighbour { lower, dst } => {
-                    let name = match (dst, self.lowers.get(&lower)) {
+                    let name = match (dst, self.lowers.get(lower)) {
                         (Some(dst), _) => dst.as_str().to_owned(),
                         (None, Some(known)) => format!("one that connected to {}", known.name),
                         (None, None) => String::new(),
@@ -249,7 +214,7 @@ impl Broadcast {
 
     /// Longest packet that all present N-1 flows carry; 0 = what a segment can hold.
     fn max_packet(&self) -> u32 {
-        let longest = self.lowers.values().map(|known| known.max_packet).min();
+        let longest = self.lowers.max_packet(|()| true);
         longest.map_or(0, |longest| u32::try_from(longest).unwrap_or(0))
     }
 }
@@ -421,17 +386,6 @@ fn moment(now: Instant) -> Moment {
             nsec: since.subsec_nanos(),
         },
     }
-}
-
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        Error::new(
-            ErrorKind::NotSupported,
-            format!("the system gives no random numbers: {error}"),
-        )
-    })?;
-    Ok(bytes)
 }
 
 /// The daemon's word for why an operation failed.

@@ -16,7 +16,7 @@ use super::PathNews;
 use crate::{
     data::{Context, DataPath, End, Progress, Token},
     framework::Operation,
-    lower::{Batch, Flows, Read},
+    lower::{Batch, Flows, Read, Serial},
 };
 
 /// Packets taken from a neighbour at once.
@@ -46,15 +46,6 @@ pub enum Order {
     Join(Box<End>),
     /// Tell the state.
     Status(Operation),
-}
-
-/// An N-1 flow of the data thread: its number, and one that is never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Serial {
-    /// The number by which management knows it.
-    pub lower: Lower,
-    /// Tells it from others that had the number before.
-    pub serial: u64,
 }
 
 /// A neighbour in a [`Snapshot`].
@@ -87,7 +78,6 @@ pub struct Snapshot {
 pub struct Flooder {
     flood: Flood,
     flows: Flows,
-    watching: bool,
     tell: Box<dyn Fn(PathNews) + Send>,
     /// N-1 flows that are no neighbours, and how many packets management may still get.
     setup: BTreeMap<u32, (Serial, u32)>,
@@ -128,7 +118,6 @@ impl Flooder {
         Ok(Self {
             flood: Flood::new(seed, std::time::Instant::now()),
             flows: Flows::new()?,
-            watching: false,
             tell: Box::new(tell),
             setup: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -139,18 +128,7 @@ impl Flooder {
 
     fn add(&mut self, cx: &mut Context, serial: Serial, flow: Flow) {
         let number = serial.lower.0;
-        let watched = if self.watching {
-            Ok(())
-        } else {
-            self.flows.watch(cx, NEWS)
-        };
-        let added = watched
-            .map_err(|error| Error::system("watch N-1 flows", &error))
-            .and_then(|()| {
-                self.watching = true;
-                self.flows.insert(number, flow)
-            });
-        match added {
+        match self.flows.insert(cx, NEWS, number, flow) {
             Ok(()) => {
                 self.setup.insert(number, (serial, SETUP_MAX));
             }

@@ -1,6 +1,6 @@
 //! The N-1 flows in the data thread: which have packets, reading and writing in batches.
 
-use std::{fmt, io};
+use std::fmt;
 
 use o7s::{Error, ErrorKind, Flow, Reactor, Result, Watch};
 
@@ -12,10 +12,11 @@ const IDLE_LOOKS: u32 = 64;
 /// N-1 flows by number: small, chosen by whoever inserts them.
 ///
 /// Flows with something to read are *active*: the path looks at them at each turn, until they were idle for
-/// long; then they ring the doorbells of the process, which hang in the thread's epoll instance
-/// ([`Flows::watch`]).
+/// long; then they ring the doorbells of the process, which hang in the thread's epoll instance.
 pub struct Flows {
     reactor: Reactor,
+    /// The thread watches for doorbells.
+    watching: bool,
     slots: Vec<Option<Slot>>,
     /// Numbers of the active ones.
     active: Vec<u32>,
@@ -77,24 +78,13 @@ impl Flows {
     pub fn new() -> Result<Self> {
         Ok(Self {
             reactor: Reactor::new()?,
+            watching: false,
             slots: Vec::new(),
             active: Vec::new(),
         })
     }
 
-    /// Lets the data thread watch for news: [`crate::data::DataPath::readable`] is called with `source` and
-    /// calls [`Flows::hear`].
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn watch(&self, cx: &mut Context, source: u64) -> io::Result<()> {
-        for fd in self.reactor.descriptors() {
-            cx.watch(fd, source)?;
-        }
-        Ok(())
-    }
-
-    /// Hears which flows have news: they become active.
+    /// Hears which flows have news: they become active. [`crate::data::DataPath::readable`] calls it.
     pub fn hear(&mut self) {
         for number in self.reactor.take() {
             if let Ok(number) = u32::try_from(number) {
@@ -103,12 +93,20 @@ impl Flows {
         }
     }
 
-    /// Takes a flow in, which becomes active; one with this number that is there is replaced.
+    /// Takes a flow in, which becomes active; one with this number that is there is replaced. With the first
+    /// one the data thread begins to watch for news, under the number `source`.
     ///
     /// # Errors
-    /// The flow is not allocated, or its daemon's notifications cannot be heard.
-    pub fn insert(&mut self, number: u32, flow: Flow) -> Result<()> {
+    /// The flow is not allocated, or its doorbell or its daemon's notifications cannot be heard.
+    pub fn insert(&mut self, cx: &mut Context, source: u64, number: u32, flow: Flow) -> Result<()> {
         self.remove(number);
+        if !self.watching {
+            for fd in self.reactor.descriptors() {
+                cx.watch(fd, source)
+                    .map_err(|error| Error::system("watch N-1 flows", &error))?;
+            }
+            self.watching = true;
+        }
         let watch = self.reactor.watch(&flow, number.into())?;
         let at = number as usize;
         if self.slots.len() <= at {

@@ -4,11 +4,14 @@
 //! accepted by the library, with every QoS that the library knows (`spec/directory-enrollment.md` §3.2).
 //! It has two sides:
 //!
-//! - management allocates and accepts ([`Requests`]), without ever blocking;
+//! - management allocates and accepts ([`Requests`]), without ever blocking, and numbers the flows
+//!   ([`Present`]);
 //! - the data thread reads and writes ([`Flows`]): batches, no lock per packet, one wake-up per batch.
 
 mod flows;
+mod present;
 mod requests;
 
 pub use flows::{Batch, Flows, Read};
+pub use present::{Known, Present, Serial};
 pub use requests::{News, Requests};

@@ -15,6 +15,8 @@ use o7s::{Error, ErrorKind, Flow, Listener, Name, Node, QosSpec, Result};
 
 /// Requests under way at once; each has a thread while it lasts.
 const REQUESTS_MAX: usize = 64;
+/// How long an N-1 flow is waited for: less than the daemon waits for the whole operation, 20 s.
+const LIMIT: Duration = Duration::from_secs(15);
 /// Pause before listening again after a failure; doubled each time.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 /// Longest pause.
@@ -92,9 +94,9 @@ impl Requests {
         Ok(())
     }
 
-    /// Allocates a flow to `dst`; the outcome is [`News::Allocated`] with this number, after `limit` at the
+    /// Allocates a flow to `dst`; the outcome is [`News::Allocated`] with this number, after 15 s at the
     /// latest.
-    pub fn allocate(&self, request: u64, dst: &Name, qos: QosSpec, limit: Duration) {
+    pub fn allocate(&self, request: u64, dst: &Name, qos: QosSpec) {
         {
             let mut under_way = lock(&self.shared.under_way);
             if under_way.len() >= REQUESTS_MAX {
@@ -117,7 +119,7 @@ impl Requests {
         let spawned = std::thread::Builder::new()
             .name("allocate".to_owned())
             .spawn(move || {
-                let outcome = shared.node.alloc(dst.as_str(), qos, Some(limit));
+                let outcome = shared.node.alloc(dst.as_str(), qos, Some(LIMIT));
                 shared.finish(request, outcome);
             });
         if let Err(error) = spawned {

@@ -23,6 +23,7 @@ use crate::{
     data::{self, End, Handle},
     eth::{self, link::Link},
     framework::{Answer, Directory, FlowAllocator, Ipcp, Operation, Outcome, Output, Post, Turn},
+    random::random,
     udp::{self, names::Names},
 };
 use path::{Command, Network};
@@ -80,15 +81,8 @@ impl NetworkIpcp {
         link: Option<Link>,
         mpl_ms: u32,
     ) -> Result<Handle<Command>> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| {
-            Error::new(
-                ErrorKind::NotSupported,
-                format!("the system gives no random numbers: {error}"),
-            )
-        })?;
         let now = std::time::Instant::now();
-        let mut shim = Shim::new(config, seed, now);
+        let mut shim = Shim::new(config, random()?, now);
         if link.as_ref().is_some_and(|link| !link.interface().up) {
             shim.set_link(false);
         }

@@ -1,7 +1,5 @@
 //! Carrying out what the node says.
 
-use std::time::Duration;
-
 use o7s::{
     Error, ErrorKind, Result,
     control::{FlowReqArr, FlowResponse, LayerInfo},
@@ -17,9 +15,6 @@ use o7s_wire::{
 
 use super::{Unicast, Waits, error, path::Order};
 use crate::framework::{Outcome as Answer, Output as Daemon, Turn};
-
-/// How long the allocation of an N-1 flow may take: the daemon waits 20 s for the whole.
-const ALLOCATION: Duration = Duration::from_secs(15);
 
 /// Maximum packet lifetime of the layer, ms.
 fn mpl_ms() -> u32 {
@@ -43,17 +38,17 @@ impl Unicast {
             }
             Output::Started { address, config } => return self.start(address, &config),
             Output::AllocateLower { request, dst, qos } => {
-                self.requests.allocate(request.0, &dst, qos, ALLOCATION);
+                self.requests.allocate(request.0, &dst, qos);
             }
             Output::CancelLower { request } => self.requests.cancel(request.0),
             Output::DeallocateLower { lower } => {
-                if self.lowers.remove(&lower).is_some() {
+                if self.lowers.remove(lower).is_some() {
                     return self.order(Order::Remove(lower));
                 }
             }
             Output::Role { lower, role } => {
-                if let Some(known) = self.lowers.get_mut(&lower) {
-                    known.carries = matches!(role, Role::Data { .. });
+                if let Some(known) = self.lowers.get_mut(lower) {
+                    known.more.carries = matches!(role, Role::Data { .. });
                 }
                 if let Role::Data { neighbour, cube } = role {
                     tracing::info!("Neighbour {neighbour} is connected ({cube}).");

@@ -20,7 +20,7 @@ mod status;
 mod user;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -44,7 +44,7 @@ use o7s_wire::{
 use crate::{
     data::{self, Handle},
     framework::{Answer, Directory, FlowAllocator, Ipcp, Operation, Post, Turn, refused_by_peer},
-    lower::{News, Requests},
+    lower::{News, Present, Requests, Serial},
 };
 use alloc::Allocations;
 use path::{Forwarder, Order};
@@ -94,15 +94,6 @@ pub enum PathNews {
     Status(Operation, Box<path::Snapshot>),
 }
 
-/// An N-1 flow of the data thread: its number, and one that is never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Serial {
-    /// The number by which node and tables know it.
-    pub lower: Lower,
-    /// Tells it from others that had the number before.
-    pub serial: u64,
-}
-
 /// How many packets wait for management.
 #[derive(Debug, Clone, Default)]
 pub struct Waiting(Arc<AtomicUsize>);
@@ -136,9 +127,8 @@ pub struct Unicast {
     waiting: Waiting,
     /// The data thread, once the IPCP has an N-1 flow or is a member.
     data: Option<Handle<Order>>,
-    /// N-1 flows by number; in the data thread.
-    lowers: BTreeMap<Lower, Known>,
-    next_serial: u64,
+    /// N-1 flows; in the data thread.
+    lowers: Present<Service>,
     /// What the daemon waits for.
     operations: HashMap<Op, Waits>,
     next_op: u64,
@@ -148,13 +138,9 @@ pub struct Unicast {
     clock: Instant,
 }
 
-/// What management knows of an N-1 flow.
+/// What an N-1 flow does for the layer.
 #[derive(Debug)]
-struct Known {
-    serial: u64,
-    /// Name of the flow, for people.
-    name: String,
-    max_packet: usize,
+struct Service {
     /// Strength of its encryption, bits.
     encryption: u16,
     /// It carries data.
@@ -175,7 +161,7 @@ enum Waits {
 }
 
 impl Unicast {
-    /// An IPCP that waits for bootstrap or enrollment. `seed` is random ([`seed`]).
+    /// An IPCP that waits for bootstrap or enrollment. `seed` is random.
     #[must_use]
     pub fn new(seed: [u8; 32], post: Post<Told>) -> Self {
         let now = Instant::now();
@@ -187,8 +173,7 @@ impl Unicast {
             requests,
             waiting: Waiting::default(),
             data: None,
-            lowers: BTreeMap::new(),
-            next_serial: 0,
+            lowers: Present::default(),
             operations: HashMap::new(),
             next_op: 0,
             flows: Allocations::default(),
@@ -206,9 +191,9 @@ impl Unicast {
         self.carry_out(turn);
     }
 
-    /// Sends the data thread an order; starts it if there is none yet.
-    fn order(&mut self, order: Order) -> Result<()> {
-        let data = match &self.data {
+    /// The data thread, which is started if there is none yet.
+    fn data(&mut self) -> Result<&Handle<Order>> {
+        let data = match self.data.take() {
             Some(data) => data,
             None => {
                 let post = self.post.clone();
@@ -216,30 +201,28 @@ impl Unicast {
                     move |news| post.send(Told::Path(news)),
                     self.waiting.clone(),
                 )?;
-                self.data
-                    .insert(data::start(forwarder, self.post.events())?)
+                data::start(forwarder, self.post.events())?
             }
         };
-        data.send(order);
+        Ok(self.data.insert(data))
+    }
+
+    /// Sends the data thread an order; starts it if there is none yet.
+    fn order(&mut self, order: Order) -> Result<()> {
+        self.data()?.send(order);
         Ok(())
     }
 
-    /// Takes an N-1 flow in: into the data thread, under the lowest free number.
+    /// Takes an N-1 flow in: into the data thread.
     fn take_in(&mut self, flow: Flow) -> Result<Lower> {
-        let free = (0..).find(|number| !self.lowers.contains_key(&Lower(*number)));
-        let lower = Lower(free.unwrap_or(u32::MAX));
-        self.next_serial += 1;
-        let serial = self.next_serial;
-        let known = Known {
-            serial,
-            name: flow.name().to_owned(),
-            max_packet: flow.max_packet()?,
+        let service = Service {
             encryption: flow.qos()?.cypher_s,
             carries: false,
         };
-        self.order(Order::Add(Serial { lower, serial }, flow))?;
-        self.lowers.insert(lower, known);
-        Ok(lower)
+        self.data()?;
+        let serial = self.lowers.insert(&flow, service)?;
+        self.order(Order::Add(serial, flow))?;
+        Ok(serial.lower)
     }
 
     fn lower_news(&mut self, news: News, turn: &mut Turn) {
@@ -262,18 +245,12 @@ impl Unicast {
         }
     }
 
-    /// Whether news are of a flow that is there.
-    fn is_current(&self, serial: Serial) -> bool {
-        let known = self.lowers.get(&serial.lower);
-        known.is_some_and(|known| known.serial == serial.serial)
-    }
-
     fn path_news(&mut self, news: PathNews, turn: &mut Turn) {
         let now = turn.now();
         match news {
             PathNews::Packet(serial, packet) => {
                 self.waiting.give();
-                if self.is_current(serial) {
+                if self.lowers.is_current(serial) {
                     self.node.lower_packet(now, serial.lower, &packet);
                 }
             }
@@ -282,9 +259,8 @@ impl Unicast {
                 self.node.dt_packet(now, eid, ecn, &payload);
             }
             PathNews::Over(serial, error) => {
-                if self.is_current(serial) {
-                    let known = self.lowers.remove(&serial.lower);
-                    if let Some(known) = known.filter(|known| known.carries) {
+                if let Some(known) = self.lowers.over(serial) {
+                    if known.more.carries {
                         tracing::warn!("The flow to neighbour {:?} is over: {error}.", known.name);
                     }
                     self.node.lower_event(now, serial.lower, LowerEvent::Gone);
@@ -301,8 +277,7 @@ impl Unicast {
 
     /// The longest packet of a user: what every N-1 flow here carries, and networks do as a rule.
     fn max_packet(&self) -> u32 {
-        let own = self.lowers.values().filter(|known| known.carries);
-        let longest = own.map(|known| known.max_packet).min();
+        let longest = self.lowers.max_packet(|service| service.carries);
         let longest = longest.unwrap_or(usize::MAX).saturating_sub(path::HEADER);
         u32::try_from(longest).unwrap_or(u32::MAX).min(USUAL_MAX)
     }
@@ -472,21 +447,6 @@ fn neighbour(connect: &ConnectIpcp) -> Result<(Name, Component)> {
         )
     })?;
     Ok((Name::new(&connect.dst)?, component))
-}
-
-/// A seed for [`Unicast::new`].
-///
-/// # Errors
-/// The system gives no random numbers.
-pub fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| {
-        Error::new(
-            ErrorKind::NotSupported,
-            format!("the system gives no random numbers: {error}"),
-        )
-    })?;
-    Ok(seed)
 }
 
 /// Time since the Unix epoch.

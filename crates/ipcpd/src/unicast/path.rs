@@ -34,12 +34,12 @@ use o7s_wire::{
 pub use order::{FlowState, Order, Snapshot};
 
 use super::{
-    PathNews, Serial, Waiting,
+    PathNews, Waiting,
     user::{Remote, User, Users},
 };
 use crate::{
     data::{Context, DataPath, End, Progress, Token},
-    lower::{Batch, Flows, Read},
+    lower::{Batch, Flows, Read, Serial},
 };
 use outgoing::Outgoing;
 
@@ -88,7 +88,6 @@ pub struct Forwarder {
     tell: Box<dyn Fn(PathNews) + Send>,
     waiting: Waiting,
     lower: Flows,
-    watched: bool,
     adjacent: Vec<Option<Adjacent>>,
     dt: Option<Dt>,
     users: Users,
@@ -124,7 +123,6 @@ impl Forwarder {
             tell: Box::new(tell),
             waiting,
             lower: Flows::new()?,
-            watched: false,
             adjacent: Vec::new(),
             dt: None,
             users: Users::default(),
@@ -355,14 +353,8 @@ impl DataPath for Forwarder {
         match order {
             Order::Start(config) => self.dt = Some(Dt::new(config)),
             Order::Add(serial, flow) => {
-                if !self.watched {
-                    match self.lower.watch(cx, LOWER) {
-                        Ok(()) => self.watched = true,
-                        Err(error) => tracing::error!("Cannot listen for N-1 flows: {error}."),
-                    }
-                }
                 let number = serial.lower.0;
-                if let Err(error) = self.lower.insert(number, flow) {
+                if let Err(error) = self.lower.insert(cx, LOWER, number, flow) {
                     return (self.tell)(PathNews::Over(serial, error));
                 }
                 let at = number as usize;

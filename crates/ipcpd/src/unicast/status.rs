@@ -41,8 +41,8 @@ impl Unicast {
         let mut section = StatusSection::new("neighbours", &columns);
         for neighbour in &status.neighbours {
             let number = neighbour.lower;
-            let known = self.lowers.get(&number);
-            let encryption = known.map_or(0, |known| known.encryption);
+            let known = self.lowers.get(number);
+            let encryption = known.map_or(0, |known| known.more.encryption);
             let known = known.map_or("", |known| &known.name);
             let name = neighbour.dst.as_ref().map_or(known, |dst| dst.as_str());
             let queue = path.and_then(|path| {

@@ -11,8 +11,8 @@ use o7s_proto::{
 };
 use o7s_wire::dt::{Address, Eid, QosCube};
 
-use super::super::{Serial, user::Counters};
-use crate::{data::End, framework::Operation};
+use super::super::user::Counters;
+use crate::{data::End, framework::Operation, lower::Serial};
 
 /// What management orders.
 #[derive(Debug)]
