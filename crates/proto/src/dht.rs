@@ -221,6 +221,19 @@ impl Dht {
         }
     }
 
+    /// The members that it knows, for people.
+    #[must_use]
+    pub fn contacts(&self) -> Vec<ContactView> {
+        let entries = self.table.entries().iter();
+        entries
+            .map(|entry| ContactView {
+                contact: entry.contact,
+                proven: entry.proven,
+                failures: entry.failures,
+            })
+            .collect()
+    }
+
     /// Everything, for people.
     #[must_use]
     pub fn view(&self) -> View {
@@ -244,16 +257,7 @@ impl Dht {
         View {
             own: self.own,
             joined: self.is_joined(),
-            contacts: self
-                .table
-                .entries()
-                .iter()
-                .map(|entry| ContactView {
-                    contact: entry.contact,
-                    proven: entry.proven,
-                    failures: entry.failures,
-                })
-                .collect(),
+            contacts: self.contacts(),
             keys: keys.into_values().collect(),
         }
     }

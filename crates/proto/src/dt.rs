@@ -21,6 +21,7 @@ mod tests;
 use std::sync::Arc;
 
 use o7s_wire::dt::{Address, DtError, Eid, Packet, QosCube, Repr, Sizes};
+use o7s_wire::hello;
 
 use crate::congestion;
 use crate::forwarding::{DownFlows, FlowToken, NoPath, Table};
@@ -89,6 +90,9 @@ impl Component {
 pub enum Verdict {
     /// A sign of life of the N-1 flow, not a packet.
     Keepalive,
+    /// A sign of life of the neighbour ([`o7s_wire::hello`]): the payload is [`Dt::header_len`] bytes behind the
+    /// start.
+    Hello,
     /// For a component of this node.
     Component {
         /// Which one.
@@ -260,6 +264,9 @@ impl Dt {
         }
         let ttl = packet.ttl();
         if ttl <= 1 {
+            if destination == Address::INVALID && packet.eid() == hello::EID {
+                return Verdict::Hello;
+            }
             return self.drop_packet(from, DropReason::Expired, len);
         }
         match self.table.lookup(destination, packet.eid(), &self.down) {

@@ -21,6 +21,7 @@
 
 mod command;
 mod connect;
+mod liveness;
 mod lookups;
 mod lowers;
 mod member;
@@ -41,11 +42,13 @@ use o7s_wire::{
 };
 
 pub use command::{Command, Component, Lower, LowerError, LowerEvent, Op, Request};
+pub use liveness::{GREETING, MISSES, PERIOD};
 pub use o7s_wire::dt::Address;
 pub use output::{FlowRequest, NodeError, Outcome, Output, Role};
 pub use status::{Neighbour, Status};
 
 use crate::{cep::Handshakes, linkstate};
+use liveness::Liveness;
 use lowers::Lowers;
 use member::Member;
 use random::Random;
@@ -89,6 +92,7 @@ pub struct Node {
     phase: Phase,
     handshakes: Handshakes<Lower>,
     lowers: Lowers,
+    liveness: Liveness,
     outputs: VecDeque<Output>,
 }
 
@@ -102,8 +106,17 @@ impl Node {
             phase: Phase::Boot,
             handshakes: Handshakes::new(),
             lowers: Lowers::default(),
+            liveness: Liveness::default(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Greets neighbours from now on, and notices those that die silently. The driver must tell of hellos
+    /// ([`Node::lower_hello`]) and should of other packets ([`Node::lower_heard`]).
+    #[must_use]
+    pub fn greeting(mut self) -> Self {
+        self.liveness.enable();
+        self
     }
 
     /// Sets the wall clock (time since the Unix epoch), from which it goes on with `now`.
@@ -252,6 +265,7 @@ impl Node {
         [
             self.handshakes.poll_timeout(),
             self.enrolling_timeout(),
+            self.liveness.poll_timeout(),
             member,
         ]
         .into_iter()
@@ -263,6 +277,9 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.handshakes.handle_timeout(now);
         self.expire_enrolling(now);
+        for change in self.liveness.timeout(now) {
+            self.liveness_changed(now, change);
+        }
         if let Phase::Member(member) = &mut self.phase {
             member.handle_timeout(now, &mut self.outputs);
         }

@@ -13,6 +13,7 @@ pub mod eth;
 pub mod fa;
 pub mod frcp;
 pub mod hash;
+pub mod hello;
 pub mod linkstate;
 pub mod name;
 pub mod oap;

@@ -76,6 +76,8 @@ pub enum Output {
         /// Name that was connected to; none if the other side began.
         dst: Option<Name>,
     },
+    /// A connection that [`Member::connect`] made to this name is over, and not by [`Member::disconnect`].
+    Parted(Name),
     /// A packet that [`Member::lower_packet`] got is one to be flooded, as if it arrived now.
     Arrived {
         /// The neighbour.
@@ -105,6 +107,9 @@ pub enum Failure {
     /// No enrollment.
     #[error("{0}")]
     Enrollment(#[from] enrollment::Failure),
+    /// It is connected to the member, which is what was wanted.
+    #[error("data transfer is connected to {0} already; disconnect it first to connect it anew")]
+    Connected(Name),
     /// Too many connections.
     #[error("this member has {CONNECTIONS_MAX} connections already")]
     Full,
@@ -248,6 +253,17 @@ impl Member {
             self.done(op, Err(Failure::State(why)));
             return;
         }
+        let mut connections = self.connections.iter();
+        if connections.any(|connection| connection.dst.as_ref() == Some(&dst)) {
+            self.done(op, Err(Failure::Connected(dst)));
+            return;
+        }
+        let mut under_way = self.requests.values().chain(self.introducing.values());
+        if under_way.any(|purpose| matches!(purpose, Purpose::Connect(_, to) if *to == dst)) {
+            let why = "this connection is being made already; wait until that is done";
+            self.done(op, Err(Failure::State(why)));
+            return;
+        }
         self.allocate(Purpose::Connect(op, dst.clone()), dst, qos);
     }
 
@@ -318,11 +334,13 @@ impl Member {
         if let Some(trouble) = enroller.and_then(|enroller| enroller.gone(lower)) {
             self.notice(Notice::Enrollee(trouble));
         }
-        let before = self.connections.len();
-        self.connections
-            .retain(|connection| connection.lower != lower);
-        if self.connections.len() != before {
+        let mut connections = self.connections.iter();
+        if let Some(at) = connections.position(|connection| connection.lower == lower) {
+            let gone = self.connections.remove(at);
             self.notice(Notice::NeighbourGone);
+            if let Some(dst) = gone.dst {
+                self.outputs.push_back(Output::Parted(dst));
+            }
         }
     }
 

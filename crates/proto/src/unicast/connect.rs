@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use o7s_wire::{
     cep::Identity,
-    dt::{Address, QosCube},
+    dt::{Address, QosCube, Sizes},
     enroll::EnrollmentId,
+    hello::Hello,
     name::Name,
     qos::QosSpec,
 };
@@ -13,6 +14,7 @@ use o7s_wire::{
 use super::{
     Component, IS_A_MEMBER, JOINING, Lower, LowerError, LowerEvent, NOT_A_MEMBER, Node, NodeError,
     Op, Outcome, Output, Phase, Request, Role,
+    liveness::{Change, PERIOD},
     lowers::{Connection, LOWERS_MAX, Use, Wish, component},
 };
 use crate::{
@@ -34,6 +36,21 @@ impl Node {
     pub(super) fn connect(&mut self, op: Op, dst: Name, component: Component, qos: QosSpec) {
         if !matches!(self.phase, Phase::Member(_)) {
             return self.done(op, Err(NOT_A_MEMBER));
+        }
+        let mut live = self.lowers.made(&dst, component).into_iter();
+        let live = live.any(|lower| {
+            let connection = self.lowers.connection(lower);
+            connection.is_some_and(|connection| self.lowers.is_live(connection))
+        });
+        if live {
+            let error = NodeError::Connected {
+                component: component.identity().component,
+                dst: dst.as_str().to_owned(),
+            };
+            return self.done(op, Err(error));
+        }
+        if self.lowers.is_connecting(&dst, component) {
+            return self.done(op, Err(CONNECTING));
         }
         let wish = Wish::Connect {
             op,
@@ -150,24 +167,108 @@ impl Node {
     /// Something happened to an N-1 flow.
     pub fn lower_event(&mut self, now: Instant, lower: Lower, event: LowerEvent) {
         match event {
-            LowerEvent::Up | LowerEvent::Down => {
-                let connection = self.lowers.connection(lower);
-                if let Some(connection) = connection.filter(|it| it.component == Component::Data)
-                    && let Phase::Member(member) = &mut self.phase
-                {
-                    let down = event == LowerEvent::Down;
-                    member.set_down(now, lower, connection.peer, down);
-                }
-            }
+            LowerEvent::Up => self.set_down(now, lower, false),
+            LowerEvent::Down => self.set_down(now, lower, true),
             LowerEvent::Gone => self.gone(now, lower),
         }
         self.settle(now);
     }
 
+    /// A packet, whatever it says, came on a data adjacency.
+    pub fn lower_heard(&mut self, now: Instant, lower: Lower) {
+        if let Some(change) = self.liveness.heard(now, lower) {
+            self.liveness_changed(now, change);
+            self.settle(now);
+        }
+    }
+
+    /// A hello with this payload came on a data adjacency.
+    pub fn lower_hello(&mut self, now: Instant, lower: Lower, payload: &[u8]) {
+        let Some(hello) = Hello::parse(payload) else {
+            return;
+        };
+        if let Some(change) = self.liveness.hello(now, lower, hello) {
+            self.liveness_changed(now, change);
+            self.settle(now);
+        }
+    }
+
+    pub(super) fn liveness_changed(&mut self, now: Instant, change: Change) {
+        let peer = |lower| {
+            let connection = self.lowers.connection(lower);
+            connection.map(|it| it.peer).unwrap_or_default()
+        };
+        match change {
+            Change::Greet(lower) => {
+                let hello = Hello { period: PERIOD };
+                if let Ok(packet) = hello.to_packet(Sizes::DEFAULT) {
+                    self.outputs
+                        .push_back(Output::SendOnLower { lower, packet });
+                }
+            }
+            Change::Down(lower, silent) => {
+                let peer = peer(lower);
+                self.outputs.push_back(Output::Warning(format!(
+                    "Neighbour {peer} has been silent for {} ms: no packet takes the way over it.",
+                    silent.as_millis()
+                )));
+                self.set_down(now, lower, true);
+            }
+            Change::Up(lower) => {
+                let peer = peer(lower);
+                self.outputs
+                    .push_back(Output::Warning(format!("Neighbour {peer} is heard again.")));
+                self.set_down(now, lower, false);
+            }
+        }
+    }
+
+    /// The N-1 flow of a data connection is down, or up again.
+    fn set_down(&mut self, now: Instant, lower: Lower, down: bool) {
+        let connection = self.lowers.connection_mut(lower);
+        let Some(connection) = connection.filter(|it| it.component == Component::Data) else {
+            return;
+        };
+        if std::mem::replace(&mut connection.down, down) == down {
+            return;
+        }
+        let (peer, dst) = (connection.peer, connection.dst.clone());
+        self.outputs.push_back(Output::LowerDown { lower, down });
+        if let Phase::Member(member) = &mut self.phase {
+            member.set_down(now, lower, peer, down);
+        }
+        if !down {
+            return;
+        }
+        if let Some(dst) = dst {
+            let component = Component::Data;
+            self.outputs.push_back(Output::Parted { dst, component });
+        }
+        if self.lowers.is_silent(peer) {
+            let management = self.lowers.connections().filter_map(|(_, it)| {
+                let of_peer = it.component == Component::Management && it.peer == peer;
+                it.dst.clone().filter(|_| of_peer)
+            });
+            for dst in management.collect::<Vec<_>>() {
+                let component = Component::Management;
+                self.outputs.push_back(Output::Parted { dst, component });
+            }
+        }
+    }
+
     fn gone(&mut self, now: Instant, lower: Lower) {
         self.handshakes.forget(lower);
         match self.lowers.uses.get(&lower) {
-            Some(Use::Connected(_)) => self.part(now, lower),
+            Some(Use::Connected(connection)) => {
+                // Of one that is down that was told already.
+                let told = connection.down || connection.dst.is_none();
+                let dst = connection.dst.clone().filter(|_| !told);
+                let component = connection.component;
+                self.part(now, lower);
+                if let Some(dst) = dst {
+                    self.outputs.push_back(Output::Parted { dst, component });
+                }
+            }
             Some(_) => {
                 let used = self.lowers.uses.remove(&lower);
                 match used {
@@ -190,6 +291,7 @@ impl Node {
         let Some(Use::Connected(connection)) = self.lowers.uses.remove(&lower) else {
             return;
         };
+        self.liveness.disconnected(lower);
         if let Phase::Member(member) = &mut self.phase {
             member.disconnected(now, lower, &connection);
         }
@@ -358,11 +460,20 @@ impl Node {
             dst,
             cube: QosCube::of(&qos),
             since: now,
+            down: false,
             number: 0,
         };
+        // What is left of a connection whose neighbour seemed dead.
+        let old = connection.dst.as_ref();
+        let old = old.map(|dst| self.lowers.made(dst, component));
         let role = connection.role();
         self.lowers.connect(lower, connection);
         self.outputs.push_back(Output::Role { lower, role });
+        for old in old.into_iter().flatten() {
+            self.part(now, old);
+            self.outputs
+                .push_back(Output::DeallocateLower { lower: old });
+        }
         if let Some(op) = op {
             self.done(op, Ok(Outcome::Done));
         }
@@ -375,7 +486,12 @@ impl Node {
         };
         match self.lowers.uses.get(&lower) {
             Some(Use::Enroller) => member.enroller.connected(now, lower),
-            Some(Use::Connected(connection)) => member.connected(now, lower, connection),
+            Some(Use::Connected(connection)) => {
+                member.connected(now, lower, connection);
+                if connection.component == Component::Data {
+                    self.liveness.connected(now, lower);
+                }
+            }
             _ => {}
         }
     }
@@ -383,5 +499,7 @@ impl Node {
 
 const TOO_MANY: NodeError =
     NodeError::Full("the IPCP has the most N-1 flows that it may have; disconnect some");
+const CONNECTING: NodeError =
+    NodeError::State("this connection is being made already; wait until that is done");
 const PEER_LEFT: NodeError =
     NodeError::Left("the other IPCP deallocated the flow, or died; is it a member of the layer?");

@@ -61,6 +61,8 @@ pub(super) struct Connection {
     pub(super) dst: Option<Name>,
     pub(super) cube: QosCube,
     pub(super) since: Instant,
+    /// Its N-1 flow does not work for now.
+    pub(super) down: bool,
     /// Which of those to one name came last.
     pub(super) number: u64,
 }
@@ -116,6 +118,50 @@ impl Lowers {
         self.connections += 1;
         connection.number = self.connections;
         self.uses.insert(lower, Use::Connected(connection));
+    }
+
+    /// Whether a connection works as far as this side can tell. Of management only the data adjacencies to
+    /// the same neighbour can tell.
+    pub(super) fn is_live(&self, connection: &Connection) -> bool {
+        match connection.component {
+            Component::Data => !connection.down,
+            Component::Management => !self.is_silent(connection.peer),
+        }
+    }
+
+    /// Whether there are data adjacencies to a neighbour, and all are down.
+    pub(super) fn is_silent(&self, peer: Address) -> bool {
+        let mut data = self
+            .connections()
+            .filter(|(_, it)| it.component == Component::Data && it.peer == peer)
+            .peekable();
+        data.peek().is_some() && data.all(|(_, it)| it.down)
+    }
+
+    /// Whether a connection to this name is being made.
+    pub(super) fn is_connecting(&self, to: &Name, of: Component) -> bool {
+        let same = |wish: &Wish| matches!(wish, Wish::Connect { dst, component, .. } if dst == to && *component == of);
+        self.wishes.values().any(same)
+            || self
+                .uses
+                .values()
+                .any(|used| matches!(used, Use::Connecting(wish) if same(wish)))
+    }
+
+    /// The connections that were made to this name.
+    pub(super) fn made(&self, dst: &Name, component: Component) -> Vec<Lower> {
+        self.connections()
+            .filter(|(_, it)| it.component == component && it.dst.as_ref() == Some(dst))
+            .map(|(lower, _)| lower)
+            .collect()
+    }
+
+    /// The connection of a flow, to be changed.
+    pub(super) fn connection_mut(&mut self, lower: Lower) -> Option<&mut Connection> {
+        match self.uses.get_mut(&lower) {
+            Some(Use::Connected(connection)) => Some(connection),
+            _ => None,
+        }
     }
 
     /// The latest connection that was made to this name.

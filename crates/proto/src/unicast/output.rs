@@ -12,7 +12,7 @@ use o7s_wire::{
 
 use crate::forwarding::Table;
 
-use super::{Address, Lower, Op, Request};
+use super::{Address, Component, Lower, Op, Request};
 
 /// What the driver is to do, in this order.
 #[derive(Debug, Clone)]
@@ -56,6 +56,21 @@ pub enum Output {
         lower: Lower,
         /// Its role.
         role: Role,
+    },
+    /// Packets take another way than this N-1 flow, or may take it again.
+    LowerDown {
+        /// The flow.
+        lower: Lower,
+        /// Whether it is down.
+        down: bool,
+    },
+    /// A connection that [`super::Command::Connect`] made is over, or its neighbour dead as it seems; not by
+    /// [`super::Command::Disconnect`]. It can be made anew.
+    Parted {
+        /// Name of the neighbour.
+        dst: Name,
+        /// The component.
+        component: Component,
     },
     /// Send a packet on an N-1 flow as it is.
     SendOnLower {
@@ -185,6 +200,14 @@ pub enum NodeError {
     /// The node is a member already, or not yet.
     #[error("{0}")]
     State(&'static str),
+    /// The component is connected to the neighbour, which is what was wanted.
+    #[error("{component} is connected to {dst:?} already; disconnect it first to connect it anew")]
+    Connected {
+        /// Name of the component.
+        component: &'static str,
+        /// Name of the neighbour.
+        dst: String,
+    },
     /// No address is known for the name.
     #[error("no member of the layer has the name registered")]
     Unreachable,

@@ -31,6 +31,8 @@ pub struct Status {
     pub flows: usize,
     /// How much the directory holds.
     pub directory: dht::Sizes,
+    /// The members that the directory knows.
+    pub contacts: Vec<dht::ContactView>,
     /// Messages of link state.
     pub routing: linkstate::Stats,
     /// Messages of the flow allocator.
@@ -52,6 +54,8 @@ pub struct Neighbour {
     pub cube: QosCube,
     /// How long it has been connected.
     pub age: Duration,
+    /// It was silent for too long, or its N-1 flow is down.
+    pub down: bool,
 }
 
 impl Node {
@@ -65,6 +69,7 @@ impl Node {
             dst: it.dst.clone(),
             cube: it.cube,
             age: now.saturating_duration_since(it.since),
+            down: !self.lowers.is_live(it),
         });
         let status = Status {
             neighbours: neighbours.collect(),
@@ -81,6 +86,7 @@ impl Node {
             registered: member.lookups.registered.iter().cloned().collect(),
             flows: member.fa.len(),
             directory: member.dht.sizes(),
+            contacts: member.dht.contacts(),
             routing: *member.routing.stats(),
             allocator: *member.fa.counters(),
             ..status

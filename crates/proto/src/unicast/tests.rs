@@ -16,6 +16,8 @@ use crate::{
     forwarding::FlowToken,
 };
 
+mod silence;
+
 /// Where an N-1 flow ends.
 type Far = (usize, Lower);
 
@@ -33,6 +35,7 @@ struct Member {
     opened: Vec<(Option<Op>, Eid)>,
     closed: Vec<Eid>,
     received: Vec<(Eid, Vec<u8>)>,
+    parted: Vec<(Name, Component)>,
 }
 
 struct Net {
@@ -66,7 +69,7 @@ impl Net {
                 wall: Duration::from_secs(1_800_000_000),
             };
             Member {
-                node: Node::new(settings, now),
+                node: Node::new(settings, now).greeting(),
                 dt: None,
                 roles: BTreeMap::new(),
                 far: BTreeMap::new(),
@@ -77,6 +80,7 @@ impl Net {
                 opened: Vec::new(),
                 closed: Vec::new(),
                 received: Vec::new(),
+                parted: Vec::new(),
             }
         });
         let mut net = Self {
@@ -293,6 +297,12 @@ impl Net {
                     .requests
                     .retain(|request| request.flow != flow);
             }
+            Output::LowerDown { lower, down } => {
+                if let Some(dt) = &mut self.members[at].dt {
+                    dt.set_down(FlowToken(lower.0), down);
+                }
+            }
+            Output::Parted { dst, component } => self.members[at].parted.push((dst, component)),
             Output::Congestion { .. } | Output::Warning(_) => {}
         }
     }
@@ -347,6 +357,7 @@ impl Net {
                 let far = member.far.get(&Lower(flow.0)).copied();
                 self.wire.extend(far.map(|far| (far, packet)));
             }
+            Verdict::Hello => member.node.lower_hello(now, lower, &packet[header..]),
             Verdict::Keepalive | Verdict::Drop(_) => {}
         }
     }

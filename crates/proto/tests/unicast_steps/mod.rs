@@ -82,6 +82,7 @@ impl Driver {
                     assert!(self.lowers.remove(&lower), "{lower:?} is none");
                 }
                 Output::Role { lower, .. }
+                | Output::LowerDown { lower, .. }
                 | Output::SendOnLower { lower, .. }
                 | Output::Arrived { lower, .. } => {
                     assert!(self.lowers.contains(&lower), "{lower:?} is none");
@@ -101,6 +102,7 @@ impl Driver {
                 Output::Started { .. }
                 | Output::Table(_)
                 | Output::Congestion { .. }
+                | Output::Parted { .. }
                 | Output::Warning(_) => {}
             }
         }

@@ -106,7 +106,7 @@ impl Network {
                     dt.unknown_eid(FlowToken(lower.0), bytes.len());
                 }
             }
-            Verdict::Keepalive | Verdict::Drop(_) => {}
+            Verdict::Keepalive | Verdict::Hello | Verdict::Drop(_) => {}
         }
     }
 
@@ -223,7 +223,10 @@ impl Network {
                 let to = to.strip_prefix('n').and_then(|n| n.parse().ok());
                 self.allocate(from, to, qos);
             }
-            Output::CancelLower { .. } | Output::Warning(_) => {}
+            Output::CancelLower { .. }
+            | Output::LowerDown { .. }
+            | Output::Parted { .. }
+            | Output::Warning(_) => {}
             Output::DeallocateLower { lower } => {
                 if let Some(end) = m.remove(lower) {
                     let delay = self.links[end.link].directions[0].model().delay;
