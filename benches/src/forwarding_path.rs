@@ -19,7 +19,7 @@ use o7s_ipcpd::{
     data::{Events, Handle, Plane},
     lower::Serial,
     unicast::{
-        Waiting,
+        Signs, Waiting,
         path::{Forwarder, Order},
     },
 };
@@ -60,7 +60,7 @@ struct Middle {
 
 impl Middle {
     fn start(node: &Node) -> Result<Self, Box<dyn std::error::Error>> {
-        let forwarder = Forwarder::new(|_| {}, Waiting::default())?;
+        let forwarder = Forwarder::new(|_| {}, Waiting::default(), Signs::default())?;
         let (plane, handle) = Plane::new(forwarder, Events::new(|_| {}))?;
         handle.send(Order::Start(dt::Config::new(OWN)));
         let mut ends = Vec::new();

@@ -171,6 +171,7 @@ impl<I: Ipcp> Process<I> {
                 }
                 Output::Reply(reply) => messages.push((0, Body::FlowAllocReply(reply))),
                 Output::Ended(end) => messages.push((0, Body::FlowDealloc(end))),
+                Output::Parted(left) => messages.push((0, Body::IpcpParted(left))),
             }
         }
         messages

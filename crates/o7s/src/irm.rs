@@ -140,19 +140,24 @@ impl Irm {
         }
     }
 
-    /// Connects `component` ([`DT_COMP`] or [`MGMT_COMP`]) of an IPCP to its neighbour `dst`.
+    /// Connects `component` ([`DT_COMP`] or [`MGMT_COMP`]) of an IPCP to its neighbour `dst`; false if it was
+    /// connected already.
     ///
     /// # Errors
     /// [`ErrorKind::Ipcp`] for types that cannot, [`ErrorKind::Invalid`] for a component that the
     /// type does not have, [`ErrorKind::IpcpState`] outside of layers, or what the IPCP says.
-    pub fn connect_ipcp(&self, pid: i32, dst: &str, component: &str, qos: QosSpec) -> Result<()> {
+    pub fn connect_ipcp(&self, pid: i32, dst: &str, component: &str, qos: QosSpec) -> Result<bool> {
         let (dst, component) = (checked(dst)?, component.to_owned());
-        self.done(Body::ConnectIpcp(ConnectIpcp {
+        let connected = self.done(Body::ConnectIpcp(ConnectIpcp {
             pid,
             dst,
             component,
             qos: Some(qos.into()),
-        }))
+        }));
+        match connected {
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
     }
 
     /// Undoes [`Irm::connect_ipcp`].

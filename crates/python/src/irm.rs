@@ -148,7 +148,7 @@ impl Irm {
         fields: QosFields,
     ) -> PyResult<()> {
         self.call(py, Doing::Connect, |irm| {
-            irm.connect_ipcp(pid, dst, component, qos(fields))
+            irm.connect_ipcp(pid, dst, component, qos(fields)).map(drop)
         })
     }
 

@@ -206,6 +206,11 @@ impl Broadcast {
                     tracing::info!("Connected: {name}.");
                     self.order(Order::Neighbour(lower, name));
                 }
+                Said::Parted(dst) => turn.push(Output::Parted(ConnectIpcp {
+                    dst: dst.as_str().to_owned(),
+                    component: Identity::BROADCAST_DATA.component.to_owned(),
+                    ..ConnectIpcp::default()
+                })),
                 Said::Arrived { lower, packet } => self.order(Order::Arrived(lower, packet)),
                 Said::Notice(notice) => tracing::info!("{notice}."),
             }
@@ -393,6 +398,7 @@ fn error(failure: &Failure) -> Error {
     let kind = match failure {
         Failure::State(_) => ErrorKind::IpcpState,
         Failure::Full => ErrorKind::Busy,
+        Failure::Connected(_) => ErrorKind::Exists,
         _ => ErrorKind::Ipcp,
     };
     Error::new(kind, failure.to_string())

@@ -52,6 +52,8 @@ pub enum Output {
     Reply(FlowResponse),
     /// The end is given back, or the request that arrived is over.
     Ended(FlowEnd),
+    /// A connection of [`Ipcp::connect`] is over, and not by [`Ipcp::disconnect`].
+    Parted(ConnectIpcp),
 }
 
 /// One call of an IPCP: when it is, and what comes of it.

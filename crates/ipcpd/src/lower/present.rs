@@ -102,6 +102,11 @@ impl<T> Present<T> {
         self.flows.get_mut(&lower)
     }
 
+    /// All flows, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (Lower, &Known<T>)> {
+        self.flows.iter().map(|(lower, known)| (*lower, known))
+    }
+
     /// The longest packet, bytes, that all flows carry for which `counts` holds; none if there is no such
     /// flow.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use o7s::{
     Error, ErrorKind, Result,
-    control::{FlowReqArr, FlowResponse, LayerInfo},
+    control::{ConnectIpcp, FlowReqArr, FlowResponse, LayerInfo},
 };
 use o7s_proto::{
     congestion, dt, fa,
@@ -54,6 +54,14 @@ impl Unicast {
                     tracing::info!("Neighbour {neighbour} is connected ({cube}).");
                 }
                 return self.order(Order::Role(lower, role));
+            }
+            Output::LowerDown { lower, down } => return self.order(Order::Down(lower, down)),
+            Output::Parted { dst, component } => {
+                turn.push(Daemon::Parted(ConnectIpcp {
+                    dst: dst.as_str().to_owned(),
+                    component: component.identity().component.to_owned(),
+                    ..ConnectIpcp::default()
+                }));
             }
             Output::SendOnLower { lower, packet } => {
                 return self.order(Order::SendOnLower(lower, packet));

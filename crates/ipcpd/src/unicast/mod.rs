@@ -16,6 +16,7 @@ pub mod path;
 mod alloc;
 mod carry;
 mod config;
+mod signs;
 mod status;
 mod user;
 
@@ -48,6 +49,7 @@ use crate::{
 };
 use alloc::Allocations;
 use path::{Forwarder, Order};
+pub use signs::Signs;
 
 /// Packets that wait for management at most; more are dropped where they arrive.
 const WAITING_MAX: usize = 4096;
@@ -77,6 +79,8 @@ pub enum PathNews {
         /// The payload.
         payload: Vec<u8>,
     },
+    /// The payload of a hello on an N-1 flow that carries data.
+    Hello(Serial, Vec<u8>),
     /// An N-1 flow is over, and was given back.
     Over(Serial, Error),
     /// A packet of a component could not leave.
@@ -125,6 +129,7 @@ pub struct Unicast {
     post: Post<Told>,
     requests: Requests,
     waiting: Waiting,
+    signs: Signs,
     /// The data thread, once the IPCP has an N-1 flow or is a member.
     data: Option<Handle<Order>>,
     /// N-1 flows; in the data thread.
@@ -168,10 +173,11 @@ impl Unicast {
         let teller = post.clone();
         let requests = Requests::new(Local::current(), move |news| teller.send(Told::Lower(news)));
         Self {
-            node: Node::new(Settings { seed, wall: wall() }, now),
+            node: Node::new(Settings { seed, wall: wall() }, now).greeting(),
             post,
             requests,
             waiting: Waiting::default(),
+            signs: Signs::default(),
             data: None,
             lowers: Present::default(),
             operations: HashMap::new(),
@@ -200,6 +206,7 @@ impl Unicast {
                 let forwarder = Forwarder::new(
                     move |news| post.send(Told::Path(news)),
                     self.waiting.clone(),
+                    self.signs.clone(),
                 )?;
                 data::start(forwarder, self.post.events())?
             }
@@ -257,6 +264,12 @@ impl Unicast {
             PathNews::Component { eid, ecn, payload } => {
                 self.waiting.give();
                 self.node.dt_packet(now, eid, ecn, &payload);
+            }
+            PathNews::Hello(serial, payload) => {
+                self.waiting.give();
+                if self.lowers.is_current(serial) {
+                    self.node.lower_hello(now, serial.lower, &payload);
+                }
             }
             PathNews::Over(serial, error) => {
                 if let Some(known) = self.lowers.over(serial) {
@@ -393,6 +406,11 @@ impl Ipcp for Unicast {
             self.clock = now;
             self.node.set_wall_clock(now, wall());
         }
+        for (lower, known) in self.lowers.iter() {
+            if known.more.carries && self.signs.take(lower) {
+                self.node.lower_heard(now, lower);
+            }
+        }
         self.node.handle_timeout(now);
         self.carry_out(turn);
     }
@@ -461,6 +479,7 @@ fn error(error: &NodeError) -> Error {
     let kind = match error {
         NodeError::Cancelled => ErrorKind::FlowDown,
         NodeError::State(_) => ErrorKind::IpcpState,
+        NodeError::Connected { .. } => ErrorKind::Exists,
         NodeError::Unreachable => ErrorKind::Name,
         NodeError::Refused(Refusal::Peer(number)) => return refused_by_peer(*number),
         NodeError::Refused(refusal) => ErrorKind::from_errno(refusal.response().saturating_neg()),

@@ -34,7 +34,7 @@ use o7s_wire::{
 pub use order::{FlowState, Order, Snapshot};
 
 use super::{
-    PathNews, Waiting,
+    PathNews, Signs, Waiting,
     user::{Remote, User, Users},
 };
 use crate::{
@@ -87,6 +87,7 @@ impl Adjacent {
 pub struct Forwarder {
     tell: Box<dyn Fn(PathNews) + Send>,
     waiting: Waiting,
+    signs: Signs,
     lower: Flows,
     adjacent: Vec<Option<Adjacent>>,
     dt: Option<Dt>,
@@ -114,14 +115,20 @@ impl fmt::Debug for Forwarder {
 }
 
 impl Forwarder {
-    /// A path that knows nobody. It calls `tell` with news, and counts packets among them in `waiting`.
+    /// A path that knows nobody. It calls `tell` with news, and counts packets among them in `waiting`; in
+    /// `signs` it marks the N-1 flows that were heard.
     ///
     /// # Errors
     /// No descriptor left.
-    pub fn new(tell: impl Fn(PathNews) + Send + 'static, waiting: Waiting) -> o7s::Result<Self> {
+    pub fn new(
+        tell: impl Fn(PathNews) + Send + 'static,
+        waiting: Waiting,
+        signs: Signs,
+    ) -> o7s::Result<Self> {
         Ok(Self {
             tell: Box::new(tell),
             waiting,
+            signs,
             lower: Flows::new()?,
             adjacent: Vec::new(),
             dt: None,
@@ -160,6 +167,7 @@ impl Forwarder {
         let mut batch = std::mem::take(&mut self.batch);
         let progress = match self.lower.read(number, share, &mut batch) {
             Read::Some => {
+                self.signs.set(adjacent.serial.lower);
                 batch.for_each(|packet| self.arrived(cx, adjacent, packet));
                 Progress::Some
             }
@@ -222,6 +230,10 @@ impl Forwarder {
                     ecn,
                     payload: payload.to_vec(),
                 });
+            }
+            Verdict::Hello => {
+                let payload = packet.get(HEADER..).unwrap_or_default();
+                self.for_management(|| PathNews::Hello(from.serial, payload.to_vec()));
             }
             Verdict::Keepalive | Verdict::Drop(_) => {}
         }
@@ -367,6 +379,16 @@ impl DataPath for Forwarder {
                 });
             }
             Order::Remove(lower) => self.remove(lower.0),
+            Order::Down(lower, down) => {
+                if let Some(dt) = &mut self.dt
+                    && self
+                        .adjacent
+                        .get(lower.0 as usize)
+                        .is_some_and(Option::is_some)
+                {
+                    dt.set_down(FlowToken(lower.0), down);
+                }
+            }
             Order::Role(lower, role) => {
                 if let Some(Some(adjacent)) = self.adjacent.get_mut(lower.0 as usize) {
                     adjacent.role = role;

@@ -17,6 +17,7 @@ impl Unicast {
             links(&status),
             routes(&status),
             names(&status),
+            contacts(&status),
         ];
         if let Some(path) = path {
             sections.push(flows(path));
@@ -33,6 +34,7 @@ impl Unicast {
             "cube",
             "encryption_bits",
             "age_s",
+            "state",
             "queue",
             "sent",
             "received",
@@ -59,6 +61,7 @@ impl Unicast {
                 &neighbour.cube,
                 &encryption,
                 &neighbour.age.as_secs(),
+                &if neighbour.down { "silent" } else { "up" },
                 &queue.unwrap_or(0),
                 &counted.sent.packets,
                 &counted.received.packets,
@@ -104,6 +107,16 @@ fn names(status: &Status) -> StatusSection {
     let mut section = StatusSection::new("names", &["hash"]);
     for hash in &status.registered {
         section.push([hash]);
+    }
+    section
+}
+
+fn contacts(status: &Status) -> StatusSection {
+    let columns = ["address", "id", "proven", "failures"];
+    let mut section = StatusSection::new("contacts", &columns);
+    for it in &status.contacts {
+        let proven = if it.proven { "yes" } else { "no" };
+        section.push([&it.contact.address, &it.contact.id, &proven, &it.failures]);
     }
     section
 }

@@ -24,7 +24,7 @@ pub struct Envelope {
         oneof = "Body",
         tags = "3, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, \
                 35, 36, 37, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, \
-                60, 61, 62, 63, 64, 65, 66, 67, 68, 70"
+                60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70"
     )]
     pub body: Option<Body>,
 }
@@ -198,6 +198,11 @@ pub enum Body {
     /// Outcome of [`Body::IpcpFlowAlloc`]. A notification.
     #[prost(message, tag = "67")]
     FlowAllocReply(FlowResponse),
+
+    /// A connection that [`Body::IpcpConnect`] made is over, and not by [`Body::IpcpDisconnect`] (`pid` and
+    /// `qos` unused). A notification.
+    #[prost(message, tag = "69")]
+    IpcpParted(ConnectIpcp),
 
     // Daemon to program.
     /// The state of these flows changed; look at them. A notification.
@@ -493,6 +498,9 @@ pub struct IpcpInfo {
     /// Its state.
     #[prost(enumeration = "IpcpState", tag = "6")]
     pub state: i32,
+    /// What an IPCP of the configuration file waits for, for people; empty if for nothing.
+    #[prost(string, tag = "7")]
+    pub waits: String,
 }
 
 /// Request to bind a program to a name.

@@ -1,6 +1,6 @@
 //! Carries commands out with the daemon.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use o7s::{
     Error, ErrorKind,
@@ -72,17 +72,21 @@ impl Executor {
             } => {
                 let ipcp = self.ipcp(&name)?;
                 let pid = ipcp.pid;
+                let mut said = String::new();
                 for component in had(&ipcp, components) {
                     let qos = match component {
                         Component::Mgmt => o7s::QosSpec::RAW,
                         Component::Dt => qos,
                     };
-                    irm.connect_ipcp(pid, &dst, component.name(), qos)
-                        .map_err(|error| {
-                            let what = component.name();
-                            Failure::of(format_args!("Failed to connect {what} to {dst}."), error)
-                        })?;
+                    let what = component.name();
+                    let new = irm.connect_ipcp(pid, &dst, what, qos).map_err(|error| {
+                        Failure::of(format_args!("Failed to connect {what} to {dst}."), error)
+                    })?;
+                    if !new {
+                        let _ = writeln!(said, "{what} is connected to {dst} already.");
+                    }
                 }
+                return Ok(said);
             }
             Command::DisconnectIpcp {
                 name,

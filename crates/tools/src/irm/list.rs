@@ -29,7 +29,12 @@ pub(super) fn ipcps(ipcps: &[IpcpInfo], any: bool) -> String {
             &shown(layer),
         )
     });
-    table(IPCP_RULE, &row("pid", "name", "type", "layer"), rows) + "\n"
+    let waiting = ipcps
+        .iter()
+        .filter(|ipcp| !ipcp.waits.is_empty())
+        .map(|ipcp| format!("{} {}.\n", shown(&ipcp.name), shown(&ipcp.waits)));
+    let waiting: String = waiting.collect();
+    table(IPCP_RULE, &row("pid", "name", "type", "layer"), rows) + "\n" + &waiting
 }
 
 /// Table of names. `any` says whether there are some that the filter left out.
@@ -112,6 +117,8 @@ struct JsonIpcp<'a> {
     /// Null while it is in no layer.
     layer: Option<&'a str>,
     hash: Option<String>,
+    /// What one of the configuration file waits for.
+    waits: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -156,6 +163,7 @@ pub(super) fn ipcps_json(ipcps: &[IpcpInfo]) -> String {
             state: state_word(ipcp.state),
             layer: given(&ipcp.layer),
             hash: given(&ipcp.layer).map(|_| hash_word(ipcp.dir_hash)),
+            waits: given(&ipcp.waits),
         })
         .collect();
     json(&rows)
@@ -223,6 +231,7 @@ mod tests {
             layer: layer.to_owned(),
             dir_hash: 1,
             state: IpcpState::Boot.into(),
+            waits: String::new(),
         }
     }
 
@@ -243,6 +252,10 @@ mod tests {
 
 ";
         assert_eq!(ipcps(&list, true), expected);
+        let mut waits = ipcp(1004, "u", IpcpType::Unicast, "");
+        waits.waits = "waits to enroll with \"n\": no answer; next try in 4 s".to_owned();
+        let text = ipcps(&[waits], true);
+        assert!(text.ends_with("+\n\nu waits to enroll with \"n\": no answer; next try in 4 s.\n"));
         assert_eq!(ipcps(&[], false), "No IPCPs in system.\n\n");
         assert_eq!(ipcps(&[], true), "No IPCPs match.\n\n");
 
@@ -284,7 +297,7 @@ mod tests {
         assert_eq!(
             value,
             serde_json::json!([{"pid": 3, "name": "u", "type": "udp4", "state": "boot",
-                                "layer": null, "hash": null}])
+                                "layer": null, "hash": null, "waits": null}])
         );
         let info = NameInfo {
             name: "n".to_owned(),

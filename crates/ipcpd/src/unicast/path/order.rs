@@ -27,6 +27,8 @@ pub enum Order {
     Add(Serial, Flow),
     /// Give an N-1 flow back.
     Remove(Lower),
+    /// Whether an N-1 flow is down: packets take another one while it is.
+    Down(Lower, bool),
     /// Where the packets of an N-1 flow go.
     Role(Lower, Role),
     /// The table from now on.
