@@ -29,7 +29,7 @@ use tokio::{
 
 use crate::{
     config::Setup,
-    core::{ConnId, Core, Settings, limits},
+    core::{ConnId, Core, Report, Settings, limits},
     descriptor,
     link::{CHUNK, Link, Phase},
     peer,
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     /// The first deadline is earlier than the timer task knows.
     sooner: Notify,
     stopped: Notify,
+    /// The first try of every entry of the configuration file is over.
+    configured: Notify,
 }
 
 #[derive(Debug)]
@@ -78,18 +80,29 @@ struct State {
     core: Core,
     world: World,
     armed: Option<Instant>,
+    /// What the first try of every entry came to.
+    report: Option<Report>,
 }
 
 impl Shared {
     /// Hands one event to the core.
     pub(crate) fn with<T>(&self, event: impl FnOnce(&mut Core, &mut World) -> T) -> T {
         let mut state = self.state.borrow_mut();
-        let State { core, world, armed } = &mut *state;
+        let State {
+            core,
+            world,
+            armed,
+            report,
+        } = &mut *state;
         let outcome = event(core, world);
         let next = core.next_deadline();
         if next.is_some_and(|next| armed.is_none_or(|armed| next < armed)) {
             *armed = next;
             self.sooner.notify_one();
+        }
+        if let Some(first) = core.take_report() {
+            *report = Some(first);
+            self.configured.notify_one();
         }
         if core.is_stopped() {
             self.stopped.notify_one();
@@ -139,15 +152,16 @@ async fn serve_all(daemon: Daemon) -> io::Result<Result<()>> {
         die_with,
         setup,
     } = daemon;
-    let dir = children.dir.clone();
     let shared = Rc::new_cyclic(|weak| Shared {
         state: RefCell::new(State {
             core: Core::new(settings),
             world: World::new(weak.clone(), children, security),
             armed: None,
+            report: None,
         }),
         sooner: Notify::new(),
         stopped: Notify::new(),
+        configured: Notify::new(),
     });
     let listener = UnixListener::from_std(listener)?;
     let reserve = File::open("/dev/null")?;
@@ -176,15 +190,14 @@ async fn serve_all(daemon: Daemon) -> io::Result<Result<()>> {
     spawn_local(keep_time(shared.clone()));
     let accepting = spawn_local(accept_all(shared.clone(), listener, reserve));
     tracing::info!("Ouroboros IPC Resource Manager daemon started...");
-    let configured = Rc::new(RefCell::new(Ok(())));
-    let (configuring, outcome) = (shared.clone(), configured.clone());
+    let configuring = shared.clone();
     spawn_local(async move {
         if let Some(setup) = setup {
             let strict = setup.is_strict();
-            let done = setup.run(dir).await;
-            let failed = done.is_err();
-            *outcome.borrow_mut() = done;
-            if failed && strict {
+            configuring.with(|core, world| core.configure(world, setup.into_config()));
+            configuring.configured.notified().await;
+            let report = configuring.state.borrow().report;
+            if strict && report.is_some_and(|report| report.failed + report.late > 0) {
                 stop(&configuring, "a failed configuration");
                 return;
             }
@@ -194,7 +207,8 @@ async fn serve_all(daemon: Daemon) -> io::Result<Result<()>> {
     shared.stopped.notified().await;
     accepting.abort();
     tracing::info!("Ouroboros IPC Resource Manager daemon exited. Bye.");
-    Ok(configured.replace(Ok(())))
+    let outcome = shared.state.borrow().core.configured();
+    Ok(outcome)
 }
 
 fn tell_ready(ready: Option<OwnedFd>) {

@@ -2,11 +2,9 @@
 //! (`spec/irm-tools.md` §9).
 //!
 //! The file is read and checked as a whole before anything is done: every error is shown with its
-//! line, and the daemon does not start. Its entries then go, in their order, through the requests
-//! that any management client makes ([`apply`]). An entry that fails is reported and the others
-//! are carried out; the daemon goes on, and ends with status 1 when it is stopped.
+//! line, and the daemon does not start. The daemon's core carries it out and keeps it so
+//! ([`crate::core::Core::configure`]).
 
-mod apply;
 mod ipcp;
 mod name;
 mod problem;
@@ -19,13 +17,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use o7s::{
-    Error, ErrorKind, RuntimeDir,
-    irm::{IpcpConfig, IpcpType, Irm, NameInfo},
-};
+use o7s::irm::{IpcpConfig, IpcpType, NameInfo};
 use toml::de::DeTable;
 
-pub use apply::{Failed, Report, apply};
 pub use problem::{Problem, Severity};
 
 use table::{Reader, in_order};
@@ -294,28 +288,9 @@ impl Setup {
         self.strict
     }
 
-    /// Carries the configuration out, on a thread of its own, as a client of the daemon in `dir`.
-    ///
-    /// # Errors
-    /// How many entries failed; the log has the reasons.
-    pub(crate) async fn run(self, dir: RuntimeDir) -> Result<(), Error> {
-        let (done, report) = tokio::sync::oneshot::channel();
-        let Self { config, .. } = self;
-        std::thread::Builder::new()
-            .name("configuration".to_owned())
-            .spawn(move || {
-                let report = apply(&Irm::at(dir), &config);
-                // Nobody waits any more when the daemon was stopped meanwhile.
-                drop(done.send((report, config.path)));
-            })
-            .map_err(|error| Error::system("start a thread for the configuration", &error))?;
-        let Ok((report, path)) = report.await else {
-            return Err(Error::new(
-                ErrorKind::Daemon,
-                "the configuration was not carried out; the log says why",
-            ));
-        };
-        report.outcome(&path)
+    /// What is to be carried out.
+    pub(crate) fn into_config(self) -> Config {
+        self.config
     }
 }
 

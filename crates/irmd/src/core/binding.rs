@@ -65,7 +65,7 @@ impl Core {
     }
 
     /// Makes a name that a binding or registration mentions first, with policy spill (§4.2).
-    fn ensure_name(&mut self, peer: &Peer, name: &str) -> Result<bool> {
+    pub(super) fn ensure_name(&mut self, peer: &Peer, name: &str) -> Result<bool> {
         let name = Name::new(name)?;
         if self.names.get(name.as_str()).is_some() {
             return Ok(false);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use o7s::{
@@ -16,6 +16,7 @@ use o7s::{
 use super::{
     Child, ChildRole, ConnId, Context, Core, Side, Signal, check_version,
     flow::Holder,
+    keep::KeptId,
     limits,
     request::{Alloc, Key, Route, Stage, What},
     timer::{Timer, TimerKey},
@@ -70,6 +71,8 @@ pub(super) enum Call {
     Show(Key),
     /// Anything answered with `Done`.
     Done(Key),
+    /// A task of an entry of the configuration file, answered with `Done` or a layer.
+    Kept(KeptId, usize),
 }
 
 impl Core {
@@ -80,8 +83,31 @@ impl Core {
         id: u64,
         create: &CreateIpcp,
     ) -> Result<()> {
-        let name = Name::new(&create.name)?;
         let ipcp_type = known_type(create.ipcp_type)?;
+        let pid = self.start_ipcp(cx, ipcp_type, &create.name)?;
+        let creator = self.defer(cx, conn, id, What::Create { pid }, None);
+        match creator {
+            Ok(key) => {
+                if let Some(ipcp) = self.ipcps.get_mut(&pid) {
+                    ipcp.creator = Some(key);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.end_child(cx, pid);
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts an IPCP: its pid, before it has come up.
+    pub(super) fn start_ipcp(
+        &mut self,
+        cx: &mut dyn Context,
+        ipcp_type: IpcpType,
+        name: &str,
+    ) -> Result<i32> {
+        let name = Name::new(name)?;
         if let Some((pid, _)) = self
             .ipcps
             .iter()
@@ -129,19 +155,7 @@ impl Core {
             },
         );
         *self.users.entry(self.settings.trust.owner).or_default() += 1;
-        let creator = self.defer(cx, conn, id, What::Create { pid }, None);
-        match creator {
-            Ok(key) => {
-                if let Some(ipcp) = self.ipcps.get_mut(&pid) {
-                    ipcp.creator = Some(key);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.end_child(cx, pid);
-                Err(error)
-            }
-        }
+        Ok(pid)
     }
 
     /// Asks a child to end, and kills it if it does not.
@@ -220,6 +234,7 @@ impl Core {
                 ipcp.name
             ),
         );
+        self.kept_died(cx, pid, &died);
         if let Some(creator) = ipcp.creator {
             self.answer(cx, creator, Err(died.clone()));
         }
@@ -273,6 +288,7 @@ impl Core {
     ) -> Result<()> {
         self.ipcp(pid)?;
         let key = self.defer(cx, conn, id, What::Destroy { pid }, None)?;
+        self.keep_no_longer(cx, pid);
         if let Some(ipcp) = self.ipcps.get_mut(&pid) {
             ipcp.destroyers.push(key);
             if ipcp.state != IpcpState::Shutdown {
@@ -282,7 +298,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn list_ipcps(&self) -> IpcpList {
+    pub(super) fn list_ipcps(&self, now: Instant) -> IpcpList {
         let mut ipcps: Vec<IpcpInfo> = self
             .ipcps
             .iter()
@@ -295,6 +311,7 @@ impl Core {
                     layer,
                     dir_hash: hash as u32,
                     state: ipcp.state.into(),
+                    waits: self.kept_waits(*pid, now).unwrap_or_default(),
                 }
             })
             .collect();
@@ -474,6 +491,7 @@ impl Core {
         match call {
             Call::Ignored | Call::Accepted(_) => {}
             Call::Query(key) => self.query_answered(cx, key, pid, false),
+            Call::Kept(entry, task) => self.kept_outcome(cx, entry, task, Err(error)),
             Call::Alloc(key, _) | Call::Join(key) | Call::Show(key) | Call::Done(key) => {
                 self.answer(cx, key, Err(error));
             }
@@ -504,6 +522,7 @@ impl Core {
             }
             Body::FlowAllocReply(reply) => self.flow_alloc_replied(cx, pid, reply),
             Body::FlowDealloc(end) => self.ipcp_dealloc(cx, pid, end),
+            Body::IpcpParted(left) => self.neighbour_left(cx, pid, &left),
             Body::Failure(failure) if id == 0 => self.ipcp_failed(cx, pid, failure.into()),
             Body::Done(_) | Body::Failure(_) | Body::IpcpJoined(_) | Body::IpcpStatus(_) => {
                 let Some(waiting) = self.take_call(pid, id) else {
@@ -526,8 +545,15 @@ impl Core {
                     (Call::Done(key), Body::Done(_)) => {
                         self.answer(cx, key, Ok(Body::Done(Empty {})));
                     }
+                    (Call::Kept(entry, task), Body::Done(_)) => {
+                        self.kept_outcome(cx, entry, task, Ok(()));
+                    }
+                    (Call::Kept(entry, task), Body::IpcpJoined(joined)) => {
+                        let outcome = self.ipcp_joined(pid, joined).map(drop);
+                        self.kept_outcome(cx, entry, task, outcome);
+                    }
                     (Call::Show(key), Body::IpcpStatus(status)) => {
-                        let status = self.with_head(pid, status);
+                        let status = self.with_head(cx.now(), pid, status);
                         self.answer(cx, key, Ok(Body::IpcpStatus(status)));
                     }
                     (Call::Join(key), Body::IpcpJoined(joined)) => {
@@ -576,6 +602,7 @@ impl Core {
         if let Some(creator) = ipcp.creator.take() {
             self.answer(cx, creator, Ok(Body::Pid(Pid { pid })));
         }
+        self.kept_up(cx, pid);
     }
 
     fn ipcp_joined(&mut self, pid: i32, joined: IpcpJoined) -> Result<LayerInfo> {
@@ -598,6 +625,7 @@ impl Core {
             return;
         }
         self.stopping = true;
+        self.close_setup();
         let children: Vec<i32> = self.children.keys().copied().collect();
         for pid in children {
             self.end_child(cx, pid);

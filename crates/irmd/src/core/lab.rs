@@ -342,6 +342,13 @@ impl Lab {
         self.core.expire(&mut self.fake);
     }
 
+    /// The IPCP that was started last comes up: its pid and channel.
+    pub(super) fn comes_up(&mut self) -> (i32, ConnId) {
+        let (pid, channel) = (self.fake.next_child, ConnId(self.fake.next_channel));
+        self.hello(channel, "ipcpd", 0, false);
+        (pid, channel)
+    }
+
     pub(super) fn disconnect(&mut self, conn: ConnId) {
         self.core.disconnected(&mut self.fake, conn, true, &[]);
     }
@@ -430,9 +437,7 @@ impl Lab {
             ipcp_type: ipcp_type.into(),
         };
         let id = self.start(manager, Body::CreateIpcp(create));
-        let pid = self.fake.next_child;
-        let channel = ConnId(self.fake.next_channel);
-        self.hello(channel, "ipcpd", 0, false);
+        let (pid, channel) = self.comes_up();
         assert!(matches!(self.outcome(manager, id), Ok(Body::Pid(made)) if made.pid == pid));
         self.disconnect(manager);
         (pid, channel)

@@ -61,5 +61,11 @@ pub const QUICK_EXIT: Duration = Duration::from_secs(1);
 pub const VAIN_STARTS: u32 = 3;
 /// Delay after the first vain start; doubles with each further one.
 pub const BACK_OFF: Duration = Duration::from_millis(100);
+/// Delay after the first failed round of an entry of the configuration file; doubles with each further one.
+pub const KEEP_FIRST: Duration = Duration::from_millis(250);
+/// Longest such delay, but for a quarter that chance may add.
+pub const KEEP_MAX: Duration = Duration::from_secs(8);
+/// An entry that was complete for this long begins with short delays again when something is lost.
+pub const KEPT_STEADY: Duration = Duration::from_secs(10);
 /// Maximum packet lifetime of direct flows, ms.
 pub const DIRECT_MPL_MS: u32 = 1;

@@ -2,6 +2,8 @@
 //! neighbours, registrations, their state (`spec/irm-tools.md` §3.3, `spec/directory-enrollment.md`
 //! §3.6).
 
+use std::time::Instant;
+
 use o7s::{
     Error, ErrorKind, Name, Result,
     control::{
@@ -26,6 +28,15 @@ impl Core {
         id: u64,
         mut boot: BootstrapIpcp,
     ) -> Result<()> {
+        self.check_bootstrap(&mut boot)?;
+        let key = self.defer(cx, conn, id, What::Ipcp { pid: boot.pid }, None)?;
+        let body = Body::IpcpBootstrap(boot.config);
+        self.call_ipcp(cx, boot.pid, body, Call::Join(key));
+        Ok(())
+    }
+
+    /// Whether an IPCP can be asked to bootstrap; completes the configuration.
+    pub(super) fn check_bootstrap(&self, boot: &mut BootstrapIpcp) -> Result<()> {
         let ipcp = self.ipcp(boot.pid)?;
         let asked = known_type(boot.config.ipcp_type)?;
         if asked != ipcp.ipcp_type {
@@ -41,11 +52,7 @@ impl Core {
         }
         check_in_no_layer(ipcp, boot.pid)?;
         boot.config.force_hash();
-        boot.config.check()?;
-        let key = self.defer(cx, conn, id, What::Ipcp { pid: boot.pid }, None)?;
-        let body = Body::IpcpBootstrap(boot.config);
-        self.call_ipcp(cx, boot.pid, body, Call::Join(key));
-        Ok(())
+        boot.config.check()
     }
 
     pub(super) fn enroll_ipcp(
@@ -55,6 +62,15 @@ impl Core {
         id: u64,
         enroll: EnrollIpcp,
     ) -> Result<()> {
+        self.check_enroll(&enroll)?;
+        let key = self.defer(cx, conn, id, What::Ipcp { pid: enroll.pid }, None)?;
+        let body = Body::IpcpEnroll(NameRef { name: enroll.dst });
+        self.call_ipcp(cx, enroll.pid, body, Call::Join(key));
+        Ok(())
+    }
+
+    /// Whether an IPCP can be asked to enroll.
+    pub(super) fn check_enroll(&self, enroll: &EnrollIpcp) -> Result<()> {
         let ipcp = self.ipcp(enroll.pid)?;
         if !has_neighbours(ipcp.ipcp_type) {
             return Err(Error::new(
@@ -68,9 +84,6 @@ impl Core {
         }
         check_in_no_layer(ipcp, enroll.pid)?;
         Name::new(&enroll.dst)?;
-        let key = self.defer(cx, conn, id, What::Ipcp { pid: enroll.pid }, None)?;
-        let body = Body::IpcpEnroll(NameRef { name: enroll.dst });
-        self.call_ipcp(cx, enroll.pid, body, Call::Join(key));
         Ok(())
     }
 
@@ -82,6 +95,20 @@ impl Core {
         connect: ConnectIpcp,
         make: bool,
     ) -> Result<()> {
+        self.check_connect(&connect)?;
+        let pid = connect.pid;
+        let key = self.defer(cx, conn, id, What::Ipcp { pid }, None)?;
+        let body = if make {
+            Body::IpcpConnect(connect)
+        } else {
+            Body::IpcpDisconnect(connect)
+        };
+        self.call_ipcp(cx, pid, body, Call::Done(key));
+        Ok(())
+    }
+
+    /// Whether an IPCP can be asked to connect or disconnect.
+    pub(super) fn check_connect(&self, connect: &ConnectIpcp) -> Result<()> {
         let pid = connect.pid;
         let ipcp = self.ipcp(pid)?;
         if !has_neighbours(ipcp.ipcp_type) {
@@ -99,15 +126,7 @@ impl Core {
             return Err(in_no_layer(ipcp, pid));
         }
         Name::new(&connect.dst)?;
-        check_component(ipcp.ipcp_type, &connect.component)?;
-        let key = self.defer(cx, conn, id, What::Ipcp { pid }, None)?;
-        let body = if make {
-            Body::IpcpConnect(connect)
-        } else {
-            Body::IpcpDisconnect(connect)
-        };
-        self.call_ipcp(cx, pid, body, Call::Done(key));
-        Ok(())
+        check_component(ipcp.ipcp_type, &connect.component)
     }
 
     pub(super) fn reg_name(
@@ -118,6 +137,19 @@ impl Core {
         reg: &RegName,
         add: bool,
     ) -> Result<()> {
+        let hash = self.registration(reg, add)?;
+        let key = self.defer(cx, conn, id, What::Ipcp { pid: reg.pid }, None)?;
+        let body = if add {
+            Body::IpcpReg(hash)
+        } else {
+            Body::IpcpUnreg(hash)
+        };
+        self.call_ipcp(cx, reg.pid, body, Call::Done(key));
+        Ok(())
+    }
+
+    /// What an IPCP is to be asked to register, or to take out.
+    pub(super) fn registration(&self, reg: &RegName, add: bool) -> Result<Hash> {
         let name = Name::new(&reg.name)?;
         let ipcp = self.ipcp(reg.pid)?;
         let Some((layer, hash)) = ipcp.layer.clone() else {
@@ -128,17 +160,9 @@ impl Core {
         }
         let digest = hash.digest(name.as_str().as_bytes());
         tracing::info!("Name {name} as {digest} in layer {layer}: register={add}.");
-        let hash = Hash {
+        Ok(Hash {
             hash: digest.as_bytes().to_vec(),
-        };
-        let key = self.defer(cx, conn, id, What::Ipcp { pid: reg.pid }, None)?;
-        let body = if add {
-            Body::IpcpReg(hash)
-        } else {
-            Body::IpcpUnreg(hash)
-        };
-        self.call_ipcp(cx, reg.pid, body, Call::Done(key));
-        Ok(())
+        })
     }
 
     /// Asks an IPCP for its state.
@@ -156,7 +180,7 @@ impl Core {
     }
 
     /// The state that an IPCP told, after what this daemon knows of it.
-    pub(super) fn with_head(&mut self, pid: i32, told: IpcpStatus) -> IpcpStatus {
+    pub(super) fn with_head(&mut self, now: Instant, pid: i32, told: IpcpStatus) -> IpcpStatus {
         let mut head = StatusSection::new("ipcp", &["property", "value"]);
         let Some(ipcp) = self.ipcps.get(&pid) else {
             return told;
@@ -166,6 +190,10 @@ impl Core {
         head.push([&"name", &ipcp.name]);
         head.push([&"type", &ipcp.ipcp_type.as_str()]);
         head.push([&"state", &ipcp.state.as_str()]);
+        if let Some(waits) = self.kept_waits(pid, now) {
+            let word = if waits.is_empty() { "complete" } else { &waits };
+            head.push([&"configuration", &word]);
+        }
         if ipcp.layer.is_some() {
             head.push([&"layer", &layer]);
             head.push([&"hash", &hash]);

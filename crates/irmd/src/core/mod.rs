@@ -13,6 +13,7 @@ mod copies;
 mod flow;
 mod ipcp;
 mod join;
+mod keep;
 mod layer;
 pub mod limits;
 mod member;
@@ -20,6 +21,7 @@ mod name;
 mod process;
 mod request;
 pub mod security;
+mod setup;
 mod timer;
 pub mod trust;
 
@@ -37,15 +39,18 @@ use o7s::{
 
 pub use context::{ConnId, Context, Program, Side, Signal};
 pub use copies::pid_of;
+pub use setup::Report;
 pub use trust::{Peer, Trust};
 
 use bell::Bells;
 use flow::Flow;
 use ipcp::Ipcp;
+use keep::Keeper;
 use name::NameTable;
 use process::Process;
 use request::{Key, Request};
 use security::Jobs;
+use setup::Setup;
 use timer::Timers;
 
 /// What the daemon is told at its start.
@@ -131,6 +136,8 @@ pub struct Core {
     children: HashMap<i32, Child>,
     timers: Timers,
     jobs: Jobs,
+    keeper: Keeper,
+    setup: Setup,
     stopping: bool,
 }
 
@@ -139,6 +146,8 @@ impl Core {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            keeper: Keeper::new(settings.instance),
+            setup: Setup::default(),
             settings,
             conns: HashMap::new(),
             users: HashMap::new(),
@@ -332,7 +341,7 @@ impl Core {
                 .map(|()| None),
             Body::RegName(reg) => self.reg_name(cx, conn, id, &reg, true).map(|()| None),
             Body::UnregName(reg) => self.reg_name(cx, conn, id, &reg, false).map(|()| None),
-            Body::ListIpcps(_) => Ok(Some(Body::Ipcps(self.list_ipcps()))),
+            Body::ListIpcps(_) => Ok(Some(Body::Ipcps(self.list_ipcps(cx.now())))),
             Body::ShowIpcp(pid) => self.show_ipcp(cx, conn, id, pid.pid).map(|()| None),
             Body::Status(_) => Ok(Some(Body::StatusReply(self.status(cx)))),
             Body::Hello(_) => Err(Error::new(

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{Context, Core, request::Key};
+use super::{Context, Core, keep::KeptId, request::Key};
 
 /// What a timer is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Kill(i32),
     /// A program may be started for this name again.
     Restart(String),
+    /// An entry of the configuration file is tried again.
+    Keep(KeptId),
 }
 
 /// Names an armed timer.
@@ -82,6 +84,7 @@ impl Core {
                 Timer::IpcpCall(pid, call) => self.ipcp_call_expired(cx, pid, call),
                 Timer::Kill(pid) => self.kill_expired(cx, pid),
                 Timer::Restart(name) => self.restart_due(cx, &name),
+                Timer::Keep(id) => self.keep_due(cx, id),
             }
         }
     }

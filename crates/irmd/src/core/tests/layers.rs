@@ -331,7 +331,7 @@ fn an_ipcp_that_does_not_answer_fails_the_call() {
     lab.send(channel, call, Body::IpcpJoined(joined));
     assert_eq!(lab.failure(manager, id), ErrorKind::Ipcp);
     lab.send(channel, 5, Body::Status(Empty {}));
-    let list = lab.core.list_ipcps();
+    let list = lab.core.list_ipcps(lab.fake.now);
     assert_eq!(list.ipcps[0].state(), IpcpState::Operational);
 }
 

@@ -64,7 +64,7 @@ fn every_type_is_made_and_started_with_the_hash_it_must_have() {
         let hash = DirHash::from_number(expected).unwrap();
         lab.send(channel, call, joined("home", hash));
         assert!(matches!(lab.outcome(manager, id), Ok(Body::Layer(_))));
-        let list = lab.core.list_ipcps().ipcps;
+        let list = lab.core.list_ipcps(lab.fake.now).ipcps;
         assert_eq!(
             (list[0].ipcp_type(), list[0].state()),
             (ipcp_type, IpcpState::Operational)

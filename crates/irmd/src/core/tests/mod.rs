@@ -4,6 +4,7 @@ mod arbitrary;
 mod autostart;
 mod flows;
 mod join;
+mod keep;
 mod layers;
 mod members;
 mod names;
