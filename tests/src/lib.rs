@@ -2,6 +2,7 @@
 //! processes of their own.
 
 pub mod hand;
+pub mod machine;
 pub mod netns;
 pub mod networks;
 

@@ -1,0 +1,109 @@
+//! Nodes that are what their configuration files say: they come up in any order, die in any way, and are whole
+//! again without a hand.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use o7s::{ErrorKind, QosSpec};
+use o7s_tests::{
+    machine::{echo, echo_for, kill, network, pair},
+    netns::skipped,
+    qos,
+};
+
+const RELIABLE: &[&str] = &["in_order=1", "loss=0"];
+const TRIANGLE: &[(usize, usize)] = &[(0, 1), (1, 2), (0, 2)];
+
+#[test]
+fn a_triangle_comes_up_in_any_order_and_outlives_the_death_of_each_daemon() {
+    if skipped("a_triangle_comes_up_in_any_order_and_outlives_the_death_of_each_daemon") {
+        return;
+    }
+    let mut net = network(&["a", "b", "c"], TRIANGLE, "");
+    // The last one first: it waits for its neighbours.
+    for number in [2, 1, 0] {
+        net[number].start();
+    }
+    for machine in &net {
+        machine.until_routes(2);
+    }
+    net[2].serve("svc");
+    let (passing, far_end) = pair(&net[0], &net[2], "svc", qos(RELIABLE));
+    net[1].serve("mid");
+    let (ending, near_end) = pair(&net[0], &net[1], "mid", qos(&["timeout=2000"]));
+    echo(&ending, &near_end, 0);
+    // The one in the middle dies with all of its IPCPs.
+    let old = net[1].address();
+    net[1].kill_daemon();
+    // Who is on its machine hears it at once, the other end when the flow is silent for its timeout.
+    let error = near_end.read_packet().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FlowDown, "{error}");
+    let error = ending.read_packet().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FlowPeer, "{error}");
+    // What passed another way goes on.
+    let longest = echo_for(&passing, &far_end, Duration::from_secs(1));
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    for machine in [&net[0], &net[2]] {
+        machine.until_routes(1);
+    }
+    net[1].start();
+    for machine in &net {
+        machine.until_routes(2);
+    }
+    assert_ne!(net[1].address(), old);
+    echo(&passing, &far_end, 1);
+    // And so does the one that began the layer.
+    net[0].kill_daemon();
+    net[0].start();
+    for machine in &net {
+        machine.until_routes(2);
+    }
+    // Its directory is a new one, and knows what the others have.
+    let (client, server) = pair(&net[0], &net[2], "svc", QosSpec::RAW);
+    echo(&client, &server, 2);
+}
+
+#[test]
+fn a_killed_ipcp_is_started_again_and_connected() {
+    if skipped("a_killed_ipcp_is_started_again_and_connected") {
+        return;
+    }
+    let mut net = network(&["a", "b", "c"], &[(0, 1), (1, 2)], "");
+    for machine in &mut net {
+        machine.start();
+    }
+    for machine in &net {
+        machine.until_routes(2);
+    }
+    net[2].serve("svc");
+    // The member in the middle of the line.
+    let (before, member) = net[1].ipcps();
+    kill(member.unwrap());
+    net[1].until("it is another process", || {
+        net[1].ipcps().1.is_some_and(|pid| Some(pid) != member)
+    });
+    for machine in &net {
+        machine.until_routes(2);
+    }
+    let (after, _) = net[1].ipcps();
+    let (before, after) = (BTreeSet::from_iter(before), BTreeSet::from_iter(after));
+    assert_eq!(before.difference(&after).count(), 1, "only that one");
+    let (client, server) = pair(&net[0], &net[2], "svc", qos(RELIABLE));
+    echo(&client, &server, 0);
+    // What it stands on.
+    let cable = *after
+        .iter()
+        .find(|pid| Some(**pid) != net[1].ipcps().1)
+        .unwrap();
+    kill(cable);
+    net[1].until("it is another process", || {
+        let (now, _) = net[1].ipcps();
+        now.len() == 3 && !now.contains(&cable)
+    });
+    for machine in &net {
+        machine.until_routes(2);
+    }
+    echo(&client, &server, 1);
+    let log = net[1].log();
+    let told = log.matches("cannot create the IPCP").count();
+    assert!(told <= 2, "one line per death: {log}");
+}
