@@ -203,6 +203,9 @@ impl Network {
             }
         }
         self.events(cx);
+        // Before the program's packets, which 0.23 drops on eth-llc until it has the answer
+        // (`spec/shims.md` §5.5 item 3).
+        self.transmit();
     }
 
     fn taken(&mut self, cx: &mut Context, request: RequestKey, answer: Result<u64>) {
