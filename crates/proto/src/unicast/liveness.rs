@@ -19,7 +19,7 @@ use o7s_wire::hello::Hello;
 use super::Lower;
 
 /// Time between two hellos.
-pub const PERIOD: Duration = Duration::from_millis(500);
+pub const PERIOD: Duration = Duration::from_millis(300);
 /// Periods of the neighbour without a sign of life after which it counts as dead.
 pub const MISSES: u32 = 4;
 /// How long a neighbour is greeted that does not greet back.
@@ -191,8 +191,8 @@ mod tests {
         let [(down, Change::Down(A, silent)), (up, Change::Up(A))] = changes[..] else {
             panic!("{changes:?}");
         };
-        assert!(silent >= PERIOD * MISSES && silent < Duration::from_millis(2100));
-        assert!(down < Duration::from_millis(2500), "{down:?}");
+        assert_eq!(silent, PERIOD * MISSES);
+        assert!(down <= PERIOD * (MISSES + 1), "{down:?}");
         assert!(up >= Duration::from_secs(20) && up <= Duration::from_secs(21));
     }
 
@@ -206,7 +206,8 @@ mod tests {
             false
         });
         assert_eq!(changes, []);
-        assert_eq!(greetings, 21);
+        let expected = GREETING.as_millis() / PERIOD.as_millis() + 1;
+        assert_eq!(greetings, expected);
     }
 
     #[test]
