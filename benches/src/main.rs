@@ -11,6 +11,7 @@ mod forwarding_path;
 mod futex_ring;
 mod handshake;
 mod identity;
+mod iperf;
 mod layer;
 mod memory;
 mod services;

@@ -3,7 +3,7 @@
 //!
 //! Both nodes are on this machine: over UDP on the loopback device, and, with root's rights, over
 //! eth-dix on a pair of virtual devices. The bare loop sends and takes messages in the same batches
-//! on the same device.
+//! on the same device; iperf3, where it is installed, sends datagrams of the same size, and a stream.
 
 use std::{
     io::{BufRead, BufReader},
@@ -27,7 +27,7 @@ use o7s_irmd::embedded::Daemon;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
-    NAME, Outcome,
+    NAME, Outcome, iperf,
     layer::use_node,
     stats::{micros, percentile, rate},
 };
@@ -42,6 +42,9 @@ const PORT: u16 = 23_999;
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const DEVICES: [&str; 2] = ["bench0", "bench1"];
+/// Of iperf3 over the devices; a network for documentation, which nobody else uses.
+const CABLE_ONE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 253);
+const CABLE_TWO: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 254);
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -320,8 +323,13 @@ fn measure(kind: &str) -> Outcome {
 
 pub(crate) fn run() -> Outcome {
     println!("layers on networks, {SIZE} bytes, from program to program, batches of {BATCH}");
+    println!("(iperf3: over IP on the same devices, two pairs at once, datagrams of {SIZE} bytes)");
     println!("{:>14} {:>14} {:>24}", "", "one way", "round trip p50/p99");
     measure("udp4")?;
+    let with_iperf = iperf::is_installed();
+    if with_iperf {
+        iperf::run(&[], TWO, SIZE)?;
+    }
     let cable = format!("link add {} type veth peer name {}", DEVICES[0], DEVICES[1]);
     if !ip(&cable) {
         println!("eth-dix is left out: 'ip {cable}' needs root's rights\n");
@@ -331,11 +339,53 @@ pub(crate) fn run() -> Outcome {
         .iter()
         .all(|device| ip(&format!("link set {device} up")))
     {
-        measure("eth-dix")
+        measure("eth-dix").and_then(|()| match with_iperf {
+            true => iperf_over_cable(),
+            false => Ok(()),
+        })
     } else {
         Err("the devices do not come up".into())
     };
-    ip(&format!("link del {}", DEVICES[0]));
+    // It may be gone with the namespace of its other end.
+    let _ = Command::new("ip")
+        .args(["link", "del", DEVICES[0]])
+        .stderr(Stdio::null())
+        .status();
+    outcome
+}
+
+/// iperf3 over the cable, which is lost afterwards. Between two addresses of one machine packets do not leave it: the other end goes
+/// into a network namespace, which lives as long as a process that waits for the end of its input.
+fn iperf_over_cable() -> Outcome {
+    let mut holder = Command::new("unshare")
+        .args(["-n", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let (stdin, stdout) = (holder.stdin.as_mut(), holder.stdout.as_mut());
+    // It answers once the namespace is there.
+    std::io::Write::write_all(stdin.ok_or("no pipe")?, b"x")?;
+    std::io::Read::read_exact(stdout.ok_or("no pipe")?, &mut [0])?;
+    let pid = holder.id().to_string();
+    let inside = ["nsenter", "-t", &pid, "-n"].map(str::to_owned);
+    let [here, there] = DEVICES;
+    let mut well = ip(&format!("link set {there} netns {pid}"));
+    for words in [
+        format!("addr add {CABLE_TWO}/30 dev {there}"),
+        format!("link set {there} up"),
+    ] {
+        let mut command = Command::new(&inside[0]);
+        command.args(&inside[1..]).arg("ip").args(words.split(' '));
+        well &= command.status().is_ok_and(|status| status.success());
+    }
+    well &= ip(&format!("addr add {CABLE_ONE}/30 dev {here}"));
+    let outcome = if well {
+        iperf::run(&inside, CABLE_TWO, SIZE)
+    } else {
+        Err("the cable gets no addresses".into())
+    };
+    drop(holder.stdin.take());
+    let _ = holder.wait();
     outcome
 }
 
