@@ -5,8 +5,6 @@
 //! differ each time), and those whose point is how FRCP reacts to loss and closed windows; the machines are
 //! tested with them.
 
-#[path = "../../crates/wire/tests/pcap/mod.rs"]
-mod pcap;
 mod replay_rig;
 
 use std::time::Duration;

@@ -1,9 +1,6 @@
 //! Whatever a network brings, at full rate: random bytes, and captured frames with some bytes changed. The
 //! IPCPs live, do not grow, and the flows of their programs go on.
 
-#[path = "../../crates/wire/tests/pcap/mod.rs"]
-mod pcap;
-
 use std::{
     net::{SocketAddr, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
@@ -72,11 +69,11 @@ struct Storm {
 impl Storm {
     fn new(seed: u64, captures: &[&str], ethernet: bool) -> Self {
         let frames = |name: &&str| -> Vec<Vec<u8>> {
-            let frames = pcap::frames(name);
+            let frames = o7s_captures::frames(name);
             if ethernet {
                 return frames.into_iter().map(|frame| frame.bytes).collect();
             }
-            let datagrams = pcap::datagrams(&frames).into_iter();
+            let datagrams = o7s_captures::datagrams(&frames).into_iter();
             datagrams.map(|datagram| datagram.bytes).collect()
         };
         Self {

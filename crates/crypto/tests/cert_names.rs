@@ -7,14 +7,11 @@ use o7s_crypto::{
 };
 use proptest::prelude::*;
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
-
 /// 2026-12-01, in nanoseconds since the Unix epoch.
 const NOW: u64 = 1_796_083_200_000_000_000;
 
 fn vectors() -> serde_json::Value {
-    let text = std::fs::read_to_string(format!("{DATA}/vectors/oap-crypto.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
+    o7s_captures::json("vectors/oap-crypto.json")
 }
 
 fn name_vectors() -> Vec<(String, Option<String>, Vec<u8>)> {
@@ -92,8 +89,8 @@ fn certificates_of_the_vectors_load_with_their_keys() {
 #[test]
 fn certificates_of_the_captures() {
     let load = |name: &str| {
-        let path = format!("{DATA}/captures/09-certs/{name}.crt.pem");
-        Certificate::from_pem(&std::fs::read(path).unwrap()).unwrap()
+        let file = o7s_captures::bytes(&format!("captures/09-certs/{name}.crt.pem"));
+        Certificate::from_pem(&file).unwrap()
     };
     let mut store = TrustStore::new();
     store.add(load("ca"));

@@ -6,14 +6,8 @@ use o7s_crypto::{
 };
 use proptest::prelude::*;
 
-const VECTORS: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../tests/data/vectors/oap-crypto.json"
-);
-
 fn vectors() -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(VECTORS).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let json = o7s_captures::json("vectors/oap-crypto.json");
     json["enc_conf"].as_array().unwrap().clone()
 }
 

@@ -3,16 +3,17 @@
 
 mod support;
 
+use o7s_captures::json;
 use o7s_crypto::{
     algorithm::Hash,
     kdf::{self, Key},
     kex::{PrivateKey, PublicKey},
 };
-use support::{bytes, number, read, text};
+use support::{bytes, number, text};
 
 #[test]
 fn both_sides_come_to_the_key_of_the_capture() {
-    let flows = read("captures/09-keys.json");
+    let flows = json("captures/09-keys.json");
     let flows = flows.as_object().unwrap();
     let mut exchanges = std::collections::BTreeSet::new();
     for (id, flow) in flows {

@@ -4,6 +4,7 @@
 mod support;
 
 use base64ct::{Base64, Encoding as _};
+use o7s_captures::unhex;
 use o7s_crypto::{
     algorithm::Kex,
     error::CryptoError,
@@ -11,7 +12,7 @@ use o7s_crypto::{
     kex::{PrivateKey, PublicKey},
 };
 use proptest::prelude::*;
-use support::{bytes, hex, text, vectors};
+use support::{bytes, text, vectors};
 
 /// DER of one value with a length of up to 65535.
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -26,7 +27,7 @@ fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
 
 /// A public key with these parameters behind the algorithm's number.
 fn spki(oid: &str, parameters: &[u8], key: &[u8]) -> Vec<u8> {
-    let algorithm = tlv(0x30, &[&hex(oid), parameters].concat());
+    let algorithm = tlv(0x30, &[&unhex(oid), parameters].concat());
     tlv(
         0x30,
         &[algorithm, tlv(0x03, &[&[0], key].concat())].concat(),
@@ -49,11 +50,11 @@ fn only_points_of_the_curve_are_agreed_on() {
     let own = PrivateKey::generate(Kex::Prime256v1).unwrap();
     let point = own.public()[26..].to_vec();
     assert_eq!((point.len(), point[0]), (65, 4));
-    assert_eq!(spki(EC, &hex(P256), &point), own.public());
+    assert_eq!(spki(EC, &unhex(P256), &point), own.public());
 
     // The compressed form is another encoding of the same point: C peers accept it, so do we.
     let compressed = [&[2 + (point[64] & 1)][..], &point[1..33]].concat();
-    let field = spki(EC, &hex(P256), &compressed);
+    let field = spki(EC, &unhex(P256), &compressed);
     let short = PublicKey::from_wire(false, &field).unwrap();
     let long = PublicKey::from_wire(false, own.public()).unwrap();
     assert_eq!(own.agree(&short).unwrap(), own.agree(&long).unwrap());
@@ -67,7 +68,7 @@ fn only_points_of_the_curve_are_agreed_on() {
     let longer = [&point[..], &[0]].concat();
     let nested = own.public().to_vec();
     // x = p is no field element.
-    let prime = hex("02ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");
+    let prime = unhex("02ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");
     for bad in [
         infinity,
         zero,
@@ -79,12 +80,12 @@ fn only_points_of_the_curve_are_agreed_on() {
         nested,
         Vec::new(),
     ] {
-        let field = spki(EC, &hex(P256), &bad);
+        let field = spki(EC, &unhex(P256), &bad);
         assert!(agreed(&own, &field).is_err(), "{bad:02x?}");
     }
     // A point of another curve under the name of this one.
     let other = PrivateKey::generate(Kex::Secp384r1).unwrap();
-    let field = spki(EC, &hex(P256), &other.public()[23..]);
+    let field = spki(EC, &unhex(P256), &other.public()[23..]);
     assert!(agreed(&own, &field).is_err());
     // Explicit parameters and none.
     assert!(agreed(&own, &spki(EC, &[], &point)).is_err());
@@ -106,7 +107,7 @@ fn points_of_small_order_give_no_secret() {
         "0000000000000000000000000000000000000000000000000000000000000080",
     ] {
         assert!(
-            agreed(&own, &spki(X25519, &[], &hex(point))).is_err(),
+            agreed(&own, &spki(X25519, &[], &unhex(point))).is_err(),
             "{point}"
         );
     }
@@ -121,7 +122,7 @@ fn points_of_small_order_give_no_secret() {
         format!("{}ff{low}", "00".repeat(28)),
     ] {
         assert!(
-            agreed(&own, &spki(X448, &[], &hex(&point))).is_err(),
+            agreed(&own, &spki(X448, &[], &unhex(&point))).is_err(),
             "{point}"
         );
     }
@@ -283,7 +284,7 @@ fn static_keys_are_read_from_their_files_in_all_forms() {
             };
             let algorithm = tlv(
                 0x30,
-                &[&hex("06096086480165030404")[..], &[number]].concat(),
+                &[&unhex("06096086480165030404")[..], &[number]].concat(),
             );
             let file = |key: &[u8]| {
                 let der = tlv(0x30, &[&[2, 1, 0], &algorithm[..], &tlv(4, key)].concat());

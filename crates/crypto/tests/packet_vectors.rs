@@ -2,13 +2,14 @@
 
 mod support;
 
+use o7s_captures::{frames, json, unhex};
 use o7s_crypto::{
     algorithm::Cipher,
     kdf::{self, Key},
     packet::{PacketCipher, append_crc, check_crc},
 };
 use serde_json::Value;
-use support::{bytes, hex, number, read, text, vectors};
+use support::{bytes, number, text, vectors};
 
 fn key(value: &Value, member: &str) -> Key {
     Key::from_slice(&bytes(value, member)).unwrap()
@@ -44,7 +45,7 @@ fn the_key_schedule() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|digits| Key::from_slice(&hex(digits.as_str().unwrap())).unwrap())
+        .map(|digits| Key::from_slice(&unhex(digits.as_str().unwrap())).unwrap())
         .collect();
     assert_eq!(keys.len(), 5);
     let salt = kdf::rotation_salt(&keys[0]);
@@ -108,30 +109,11 @@ fn crc() {
     }
 }
 
-/// Frames of a capture: the 24 bytes of the file header, then 16 bytes before each.
-fn frames(name: &str) -> Vec<Vec<u8>> {
-    let path = format!(
-        "{}/../../tests/data/captures/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let mut rest = &file[24..];
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let (header, after) = rest.split_at(16);
-        let length = u32::from_le_bytes(header[8..12].try_into().unwrap()) as usize;
-        let (frame, after) = after.split_at(length);
-        frames.push(frame.to_vec());
-        rest = after;
-    }
-    frames
-}
-
 /// Every data packet of the encrypted captures opens under one of the keys of its capture, and is
 /// made again to the last byte.
 #[test]
 fn captured_packets() {
-    let keys = read("captures/09-keys.json");
+    let keys = json("captures/09-keys.json");
     let keys: Vec<&Value> = keys.as_object().unwrap().values().collect();
     let mut counted = 0;
     for name in [
@@ -151,13 +133,12 @@ fn captured_packets() {
             .collect();
         assert!(!known.is_empty(), "{name}");
         for frame in frames(name) {
-            // EID 0 is management; then length and the packet, perhaps with padding behind it.
-            let (eid, length) = (&frame[14..16], &frame[16..18]);
-            let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-            if frame[12..14] != [0xa0, 0] || eid == [0, 0] || length == 0 {
+            let frame = frame.dix();
+            let packet = frame.payload;
+            // EID 0 is management; a sign of life is empty.
+            if frame.eid == 0 || packet.is_empty() {
                 continue;
             }
-            let packet = &frame[18..18 + length];
             let opened = known.iter().find_map(|(cipher, key)| {
                 let mut plain = Vec::new();
                 let end = PacketCipher::new(*cipher, key).unwrap();

@@ -1,5 +1,7 @@
 //! Handshakes of components: pairs over a link, refusals, time-outs, what peers of 0.23 say.
 
+use o7s_captures::unhex;
+
 use super::*;
 
 const A: u32 = 1;
@@ -10,13 +12,6 @@ fn component(identity: Identity, address: u64) -> Component {
         identity,
         address: Address::new(address),
     }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
 }
 
 fn outputs(handshakes: &mut Handshakes<u32>) -> Vec<Output<u32>> {

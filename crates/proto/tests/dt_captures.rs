@@ -2,8 +2,9 @@
 //! of the flow allocator parses to its last byte and is emitted again identically; a node of ours in the
 //! place of a captured one forwards, allocates and reports as that one did.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+use o7s_captures::frames;
 use o7s_proto::{
     congestion::{self, Receiver},
     dt::{Component, Config, Dt, Verdict},
@@ -36,28 +37,17 @@ impl Captured {
 /// EID of the data adjacency in the shim at both ends, in all these captures.
 const ADJACENCY: u16 = 65;
 
-/// All packets on the data adjacency of a capture (pcap of eth-dix frames).
+/// All packets on the data adjacency of a capture.
 fn packets(name: &str) -> Vec<Captured> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/data/captures")
-        .join(name);
-    let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(file[..4], [0xd4, 0xc3, 0xb2, 0xa1], "{name}: little-endian");
     let mut packets = Vec::new();
-    let mut rest = &file[24..];
-    while let Some((header, after)) = rest.split_first_chunk::<16>() {
-        let len = u32::from_le_bytes(header[8..12].try_into().expect("four bytes")) as usize;
-        let (frame, after) = after.split_at(len);
-        rest = after;
-        let field = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-        let payload = &frame[18..];
-        assert_eq!((field(12), usize::from(field(16))), (0xa000, payload.len()));
+    for frame in frames(name) {
+        let frame = frame.dix();
         // Not the connection of the component, nor the keepalive of the adjacency.
-        let connects = payload.starts_with(b"\x0a\x0dData Transfer");
-        if field(14) == ADJACENCY && !connects && !payload.is_empty() {
+        let connects = frame.payload.starts_with(b"\x0a\x0dData Transfer");
+        if frame.eid == ADJACENCY && !connects && !frame.payload.is_empty() {
             packets.push(Captured {
-                to: frame[5],
-                bytes: payload.to_vec(),
+                to: frame.to[5],
+                bytes: frame.payload.to_vec(),
             });
         }
     }

@@ -5,54 +5,12 @@ mod frcp_rig;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use frcp_rig::Rig;
+use o7s_captures::{Frame, frames};
 use o7s_proto::frcp::{Discard, Frcp};
 use o7s_wire::frcp::{Flags, HEADER_LEN, Packet, Repr};
-
-/// One frame: time since the first, bytes.
-struct Frame {
-    time: Duration,
-    bytes: Vec<u8>,
-}
-
-/// The frames of a capture (pcap, microseconds, either byte order).
-fn frames(name: &str) -> Vec<Frame> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/data/captures")
-        .join(name);
-    let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let little = file[..4] == [0xd4, 0xc3, 0xb2, 0xa1];
-    assert!(
-        little || file[..4] == [0xa1, 0xb2, 0xc3, 0xd4],
-        "{name} is no pcap"
-    );
-    let word = |at: usize| {
-        let bytes = file[at..at + 4].try_into().expect("four bytes");
-        if little {
-            u32::from_le_bytes(bytes)
-        } else {
-            u32::from_be_bytes(bytes)
-        }
-    };
-    let mut frames = Vec::new();
-    let mut at = 24;
-    let mut first = None;
-    while at < file.len() {
-        let time =
-            Duration::from_secs(word(at).into()) + Duration::from_micros(word(at + 4).into());
-        let len = word(at + 8) as usize;
-        assert_eq!(word(at + 8), word(at + 12), "{name}: whole frames only");
-        frames.push(Frame {
-            time: time - *first.get_or_insert(time),
-            bytes: file[at + 16..at + 16 + len].to_vec(),
-        });
-        at += 16 + len;
-    }
-    frames
-}
 
 /// What is below FRCP.
 #[derive(Clone, Copy, PartialEq)]
@@ -66,22 +24,19 @@ enum Below {
 }
 
 /// The endpoint id and what follows it, every byte accounted for.
-fn payload(frame: &[u8], below: Below) -> (u32, &[u8]) {
+fn payload(frame: &Frame, below: Below) -> (u32, &[u8]) {
     match below {
         Below::Udp6 => {
-            let udp = &frame[54..];
+            let udp = &frame.bytes[54..];
             let length = u16::from_be_bytes([udp[4], udp[5]]) as usize;
             assert_eq!(length, udp.len());
             let eid = u32::from_be_bytes(udp[8..12].try_into().expect("four bytes"));
             (eid, &udp[12..])
         }
         Below::Dix | Below::DixUnicast => {
-            assert_eq!(frame[12..14], [0xa0, 0x00]);
-            let eid = u16::from_be_bytes([frame[14], frame[15]]);
-            let length = u16::from_be_bytes([frame[16], frame[17]]) as usize;
-            assert_eq!(length, frame.len() - 18);
+            let frame = frame.dix();
             let skip = if below == Below::DixUnicast { 15 } else { 0 };
-            (eid.into(), &frame[18 + skip..])
+            (frame.eid.into(), &frame.payload[skip..])
         }
     }
 }
@@ -119,7 +74,7 @@ fn every_captured_packet_parses_and_is_emitted_again() {
         let mut count = 0;
         let mut without_crc = Vec::new();
         for number in ranges.iter().cloned().flatten() {
-            let (eid, mut bytes) = payload(&frames[number - 1].bytes, *below);
+            let (eid, mut bytes) = payload(&frames[number - 1], *below);
             assert_ne!(eid, 0, "{name} {number}");
             let repr = Repr::parse(bytes).unwrap_or_else(|e| panic!("{name} {number}: {e}"));
             if *name == "13-crc32.pcap" {
@@ -171,7 +126,7 @@ fn side(name: &str, from: u8) -> Vec<(Duration, Vec<u8>)> {
         .into_iter()
         .filter(|frame| frame.bytes[11] == from)
         .filter_map(|frame| {
-            let (eid, bytes) = payload(&frame.bytes, Below::Dix);
+            let (eid, bytes) = payload(&frame, Below::Dix);
             (eid != 0 && !bytes.is_empty()).then(|| (frame.time, bytes.to_vec()))
         })
         .collect()

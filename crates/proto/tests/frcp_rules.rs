@@ -5,7 +5,8 @@ mod frcp_rig;
 
 use std::time::Duration;
 
-use frcp_rig::{Rig, control, data, hex, millis, repr};
+use frcp_rig::{Rig, control, data, millis, repr};
+use o7s_captures::unhex;
 use o7s_proto::frcp::Discard;
 use o7s_wire::frcp::{Flags, Repr};
 
@@ -18,24 +19,24 @@ const PEER: u32 = 0x33ba_89be;
 fn i1_example_1_first_data() {
     let mut rig = Rig::reliable(0x9ed7_609e);
     rig.write(b"hello");
-    assert_eq!(rig.sent(), [hex("03000000 9ed7609e 00000000 68656c6c6f")]);
+    assert_eq!(rig.sent(), [unhex("03000000 9ed7609e 00000000 68656c6c6f")]);
 }
 
 #[test]
 fn i1_examples_3_and_4_request_and_answer() {
     let mut server = Rig::reliable(0x1a89_88d4);
-    server.receive(&hex("03000000 d5b61531 00000000 726571"));
+    server.receive(&unhex("03000000 d5b61531 00000000 726571"));
     assert_eq!(server.read().as_deref(), Some(&b"req"[..]));
     server.write(b"rsp");
-    assert_eq!(server.sent(), [hex("0fb61632 1a8988d4 d5b61532 727370")]);
+    assert_eq!(server.sent(), [unhex("0fb61632 1a8988d4 d5b61532 727370")]);
 
     let mut client = Rig::reliable(0xd5b6_1531);
     client.write(b"req");
-    assert_eq!(client.sent(), [hex("03000000 d5b61531 00000000 726571")]);
-    client.receive(&hex("0fb61632 1a8988d4 d5b61532 727370"));
+    assert_eq!(client.sent(), [unhex("03000000 d5b61531 00000000 726571")]);
+    client.receive(&unhex("0fb61632 1a8988d4 d5b61532 727370"));
     assert_eq!(client.read().as_deref(), Some(&b"rsp"[..]));
     client.write(b"req");
-    assert_eq!(client.sent(), [hex("0f8989d5 d5b61532 1a8988d5 726571")]);
+    assert_eq!(client.sent(), [unhex("0f8989d5 d5b61532 1a8988d5 726571")]);
 }
 
 #[test]
@@ -47,8 +48,8 @@ fn i1_example_5_data_while_earlier_data_is_outstanding() {
     assert_eq!(
         rig.sent()[1..],
         [
-            hex("01000000 25d06f44 00000000 6576"),
-            hex("01000000 25d06f45 00000000 6576")
+            unhex("01000000 25d06f44 00000000 6576"),
+            unhex("01000000 25d06f45 00000000 6576")
         ]
     );
 }
@@ -60,26 +61,26 @@ fn i1_example_6_retransmission() {
     let first = rig.sent();
     rig.pass(Duration::from_secs(1));
     assert_eq!(rig.sent(), first);
-    assert_eq!(first, [hex("03000000 7ea417b2 00000000 6f6e65")]);
+    assert_eq!(first, [unhex("03000000 7ea417b2 00000000 6f6e65")]);
 }
 
 #[test]
 fn i1_example_11_data_has_the_same_header_below_a_crc() {
     let mut rig = Rig::reliable(0xa9ce_143d);
     rig.write(b"hello");
-    assert_eq!(rig.sent(), [hex("03000000 a9ce143d 00000000 68656c6c6f")]);
+    assert_eq!(rig.sent(), [unhex("03000000 a9ce143d 00000000 68656c6c6f")]);
 }
 
 #[test]
 fn i1_example_13_unreliable_data() {
     let mut rig = Rig::unreliable(0x47d3_1884);
     rig.write(b"x");
-    assert_eq!(rig.sent(), [hex("03000000 47d31884 00000000 78")]);
+    assert_eq!(rig.sent(), [unhex("03000000 47d31884 00000000 78")]);
     let mut rig = Rig::unreliable(0x2392_05c8);
     rig.receive(&data(0x0b, 0, 0x0185_c9de, 0, b"q"));
     rig.read();
     rig.write(b"x");
-    assert_eq!(rig.sent(), [hex("0b85cadf 239205c8 00000000 78")]);
+    assert_eq!(rig.sent(), [unhex("0b85cadf 239205c8 00000000 78")]);
 }
 
 // I2: one numbering for the life of the flow.
@@ -118,16 +119,16 @@ fn i3_example_16_acknowledgement() {
     rig.receive(&data(0x03, 0, PEER - 1, 0, b"x"));
     rig.read();
     rig.pass(millis(20));
-    assert_eq!(rig.sent(), [hex("0eba8abe 11223344 33ba89be")]);
+    assert_eq!(rig.sent(), [unhex("0eba8abe 11223344 33ba89be")]);
 }
 
 #[test]
 fn i3_example_2_delayed_acknowledgement_as_0_23_sends_it_plus_drf() {
     let mut rig = Rig::reliable(ISN);
-    rig.receive(&hex("03000000 9ed7609e 00000000 68656c6c6f"));
+    rig.receive(&unhex("03000000 9ed7609e 00000000 68656c6c6f"));
     rig.read();
     rig.pass(millis(20));
-    assert_eq!(rig.sent(), [hex("0ed7619f 11223344 9ed7609f")]);
+    assert_eq!(rig.sent(), [unhex("0ed7619f 11223344 9ed7609f")]);
 }
 
 #[test]
@@ -138,13 +139,13 @@ fn i3_example_7_rendezvous_and_its_answer() {
     }
     shut.sent();
     assert!(!shut.try_write(b"x"));
-    assert_eq!(shut.sent(), [hex("12000000 11223384 00000000")]);
+    assert_eq!(shut.sent(), [unhex("12000000 11223384 00000000")]);
 
     let mut peer = Rig::unreliable(ISN);
     peer.receive(&data(0x03, 0, 0x3392_06c7, 0, b"x"));
     peer.read();
-    peer.receive(&hex("10000000 00000000 00000000"));
-    assert_eq!(peer.sent(), [hex("0a9207c8 11223344 00000000")]);
+    peer.receive(&unhex("10000000 00000000 00000000"));
+    assert_eq!(peer.sent(), [unhex("0a9207c8 11223344 00000000")]);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn i3_example_8_last_acknowledgement() {
     rig.write(b"y");
     rig.sent();
     rig.frcp.finish(rig.now);
-    let last = hex("06000000 11223344 2134b388");
+    let last = unhex("06000000 11223344 2134b388");
     assert_eq!(rig.sent(), [last.clone(), last]);
 }
 
@@ -166,7 +167,7 @@ fn i3_example_17_voluntary_window_update_of_an_unreliable_flow() {
         rig.receive(&data(0x03, 0, 0x0079_1083 - 32 + i, 0, b"x"));
         rig.read();
     }
-    assert_eq!(rig.sent(), [hex("0a791183 f0000001 00000000")]);
+    assert_eq!(rig.sent(), [unhex("0a791183 f0000001 00000000")]);
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn t1_example_12_data_of_a_deaf_peer_is_taken_its_edge_is_not() {
     let mut rig = Rig::reliable(ISN);
     rig.write(b"x");
     rig.sent();
-    rig.receive(&hex("0f000000 81adb46c 00000000 7033"));
+    rig.receive(&unhex("0f000000 81adb46c 00000000 7033"));
     assert_eq!(rig.read().as_deref(), Some(&b"p3"[..]));
     assert_eq!(rig.frcp.stats().discarded.bad_ack, 1);
     for _ in 0..63 {
@@ -223,7 +224,7 @@ fn i4_control_without_drf_neither_starts_nor_refreshes_a_run() {
     rig.write(b"x");
     rig.sent();
     rig.receive(&control(0x08, ISN + 256, 0, 0));
-    rig.receive(&hex("10000000 00000000 00000000"));
+    rig.receive(&unhex("10000000 00000000 00000000"));
     rig.pass(millis(20));
     assert_eq!(
         rig.sent(),
@@ -257,7 +258,7 @@ fn i4_control_without_drf_neither_starts_nor_refreshes_a_run() {
 #[test]
 fn i4_control_with_drf_starts_and_refreshes_a_run() {
     let mut rig = Rig::reliable(ISN);
-    rig.receive(&hex("12000000 33ba89be 00000000"));
+    rig.receive(&unhex("12000000 33ba89be 00000000"));
     assert_eq!(rig.sent(), [control(0x0a, PEER + 256, ISN, 0)]);
     for _ in 0..14 {
         rig.pass(Duration::from_secs(10));

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use o7s_captures::frames;
 use o7s_proto::linkstate::{Config, LinkState, Output};
 use o7s_wire::{
     address::Address,
@@ -20,28 +21,6 @@ const C: u64 = 0x0c8e_bf7b;
 /// Our flows; what the driver calls them does not matter.
 const MANAGEMENT: u8 = 1;
 const DATA: u8 = 2;
-
-/// Time since the first frame, receiver, and payload behind the header of eth-dix.
-fn frames() -> Vec<(Duration, u8, Vec<u8>)> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/data/captures/07-line-AB.pcap"
-    );
-    let file = std::fs::read(path).unwrap();
-    let mut rest = &file[24..];
-    let mut frames = Vec::new();
-    let mut first = None;
-    while !rest.is_empty() {
-        let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
-        let time = Duration::from_secs(word(0).into()) + Duration::from_micros(word(4).into());
-        let frame = &rest[16..16 + word(8) as usize];
-        let length = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-        let payload = frame[18..18 + length].to_vec();
-        frames.push((time - *first.get_or_insert(time), frame[5], payload));
-        rest = &rest[16 + word(8) as usize..];
-    }
-    frames
-}
 
 struct Node {
     state: LinkState<u8>,
@@ -106,9 +85,10 @@ fn our_node_in_the_line_finds_loses_and_finds_the_far_end() {
         changes: Vec::new(),
     };
     let mut heard = 0;
-    for (time, receiver, payload) in frames() {
-        node.run(time);
-        let now = start + time;
+    for frame in frames("07-line-AB.pcap") {
+        node.run(frame.time);
+        let now = start + frame.time;
+        let (receiver, payload) = (frame.dix().to[5], frame.dix().payload);
         // What A itself sent in the capture begins the adjacencies; the rest is for our node to say.
         if receiver == 0x0b && payload.starts_with(b"\x0a\x0aManagement") {
             node.state.management_up(now, MANAGEMENT);
@@ -120,7 +100,7 @@ fn our_node_in_the_line_finds_loses_and_finds_the_far_end() {
             node.state.data_up(now, DATA, Address::new(B));
         } else if receiver == 0x0a && payload.len() == LSU_LEN {
             heard += 1;
-            node.state.handle_packet(now, MANAGEMENT, &payload);
+            node.state.handle_packet(now, MANAGEMENT, payload);
         }
         node.hear(now);
     }

@@ -5,6 +5,7 @@ mod oap_common;
 
 use std::collections::HashMap;
 
+use o7s_captures::{frames, json, unhex};
 use o7s_crypto::{
     algorithm::{Cipher, Hash},
     cert::{Certificate, TrustStore},
@@ -12,7 +13,7 @@ use o7s_crypto::{
 };
 use o7s_proto::oap::{Cause, Client, ClientConfig, Encryption, Server, ServerConfig};
 use o7s_wire::oap::{Id, Message};
-use oap_common::{DATA, MS, Recorded, conf, json, unhex};
+use oap_common::{MS, Recorded, conf};
 
 /// One allocation of a capture.
 struct Allocation {
@@ -23,23 +24,6 @@ struct Allocation {
 
 fn be16(bytes: &[u8], at: usize) -> usize {
     usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]))
-}
-
-/// The frames of a capture (classic pcap, little endian, Ethernet).
-fn frames(name: &str) -> Vec<Vec<u8>> {
-    let file = std::fs::read(format!("{DATA}/captures/{name}.pcap")).unwrap();
-    let le32 = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
-    assert!([0xa1b2_c3d4, 0xa1b2_3c4d].contains(&le32(0)), "{name}");
-    assert_eq!(le32(20), 1, "link type");
-    let mut frames = Vec::new();
-    let mut at = 24;
-    while at < file.len() {
-        let len = usize::try_from(le32(at + 8)).unwrap();
-        at += 16;
-        frames.push(file[at..at + len].to_vec());
-        at += len;
-    }
-    frames
 }
 
 /// What a frame of the management protocol of a shim carries.
@@ -90,8 +74,8 @@ fn carried(frame: &[u8]) -> Option<Carried> {
 /// The allocations of a capture, in order: a reply follows its request.
 fn allocations(name: &str) -> Vec<Allocation> {
     let mut allocations: Vec<Allocation> = Vec::new();
-    for frame in frames(name) {
-        match carried(&frame) {
+    for frame in frames(&format!("{name}.pcap")) {
+        match carried(&frame.bytes) {
             Some(Carried::Request(request)) => allocations.push(Allocation {
                 request,
                 reply: None,
@@ -155,7 +139,7 @@ fn every_message_parses_to_the_last_byte_and_is_written_the_same() {
 }
 
 fn authority() -> TrustStore {
-    let file = std::fs::read(format!("{DATA}/captures/09-certs/ca.crt.pem")).unwrap();
+    let file = o7s_captures::bytes("captures/09-certs/ca.crt.pem");
     TrustStore::from_files([("ca.crt.pem", file)]).unwrap()
 }
 

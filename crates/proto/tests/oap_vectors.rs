@@ -3,6 +3,7 @@
 
 mod oap_common;
 
+use o7s_captures::unhex;
 use o7s_crypto::{
     algorithm::{Cipher, Hash, Kex},
     cert::{Certificate, ChainError, TrustStore},
@@ -12,7 +13,7 @@ use o7s_proto::oap::{
     Cause, Client, ClientConfig, Encryption, ReplayWindow, Server, ServerConfig, SystemEntropy,
 };
 use o7s_wire::oap::{Id, KexFlags, Message};
-use oap_common::{NOW, Recorded, bytes, encryption, private, unhex, vectors};
+use oap_common::{NOW, Recorded, bytes, encryption, private, vectors};
 use serde_json::Value;
 
 /// One recorded exchange.

@@ -1,8 +1,6 @@
 //! Captures of the C implementation 0.23: each side of each exchange is played against the machine, which must
 //! send the same frames, but for the endpoints that it chooses itself.
 
-#[path = "../../wire/tests/pcap/mod.rs"]
-mod pcap;
 mod shim_rig;
 
 use std::{
@@ -11,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use o7s_captures::{datagrams, frames};
 use o7s_proto::shim::{Address, Arrived, Config, Event, FlowKey, Path, QueryKey, Refusal};
 use o7s_wire::{hash::NameHash, shim::Message};
-use pcap::{datagrams, frames};
 use shim_rig::{Kind, Manner, Node, Outcome, S, mac};
 
 /// A frame or datagram of a capture.

@@ -357,6 +357,7 @@ impl<'a> Ranges<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use o7s_captures::unhex;
     use proptest::prelude::*;
 
     /// `spec/frcp.md` §18, examples 1 to 8, 12, 13, 16 and 17: bytes, fields and the text of a trace.
@@ -494,13 +495,6 @@ mod tests {
             ranges,
             [Offsets { start: 4, end: 6 }, Offsets { start: 1, end: 2 }]
         );
-    }
-
-    fn unhex(text: &str) -> Vec<u8> {
-        let digits: String = text.split_whitespace().collect();
-        (0..digits.len() / 2)
-            .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).expect("hex"))
-            .collect()
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Directory messages as the C implementation emits them: the vectors of `spec/directory-enrollment.md` §11,
 //! and those in `captures` 06 and 07.
 
+use o7s_captures::{frames, unhex};
 use o7s_wire::{
     address::Address,
     dht::{Body, Contact, EID, Find, Key, Message, Nodes, Value},
@@ -10,20 +11,12 @@ use serde_json::Value as Json;
 
 const LEN: usize = 32;
 
-fn data(file: &str) -> Vec<u8> {
-    let path = format!("{}/../../tests/data/{file}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(path).unwrap()
-}
-
 fn vectors() -> Json {
-    serde_json::from_slice(&data("vectors/directory-enrollment.json")).unwrap()
+    o7s_captures::json("vectors/directory-enrollment.json")
 }
 
 fn octets(json: &Json) -> Vec<u8> {
-    let hex = json.as_str().unwrap();
-    (0..hex.len() / 2)
-        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
-        .collect()
+    unhex(json.as_str().unwrap())
 }
 
 fn key(json: &Json) -> Key {
@@ -123,26 +116,15 @@ fn keys_and_values_are_those_of_the_vectors() {
 
 /// The payloads of packets to EID 1 on data transfer flows of eth-dix.
 fn captured(file: &str) -> Vec<Vec<u8>> {
-    /// Global header, record header; Ethernet, EID and length; data transfer header.
-    const FILE: usize = 24;
-    const RECORD: usize = 16;
-    const ETHERNET: usize = 14;
-    const DIX: usize = ETHERNET + 4;
+    /// Header of data transfer.
     const DT: usize = 15;
-    let file = data(&format!("captures/{file}"));
-    let mut rest = &file[FILE..];
     let mut found = Vec::new();
-    while !rest.is_empty() {
-        let length = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
-        let frame = &rest[RECORD..RECORD + length];
-        rest = &rest[RECORD + length..];
-        if length < DIX + DT || frame[12..14] != [0xa0, 0x00] || frame[14..16] == [0, 0] {
-            continue;
-        }
-        let field = u16::from_be_bytes(frame[16..18].try_into().unwrap());
-        let packet = &frame[DIX..DIX + usize::from(field)];
+    for frame in frames(file) {
+        let frame = frame.dix();
+        let packet = frame.payload;
         // Cube 0, a live TTL, no mark, EID 1.
-        if packet.len() > DT
+        if frame.eid != 0
+            && packet.len() > DT
             && packet[4] == 0
             && (50..=60).contains(&packet[5])
             && packet[7..DT] == EID.to_le_bytes()

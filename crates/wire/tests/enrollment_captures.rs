@@ -3,17 +3,13 @@
 
 use std::collections::HashMap;
 
+use o7s_captures::frames;
 use o7s_wire::{
     cep,
     enroll::{Ack, Answer, Layer, Request, Response},
     linkstate::Lsu,
 };
 
-/// Global header and packet header of a pcap file, both little-endian.
-const FILE_HEADER: usize = 24;
-const PACKET_HEADER: usize = 16;
-/// Ethernet header, then EID and length of eth-dix.
-const ETHERNET: usize = 14;
 /// Where a management message of eth-dix has its code (`spec/shims.md` §4.4), and the last code that
 /// belongs to a flow: 0 is a request, 1 a reply.
 const CODE: usize = 37;
@@ -36,22 +32,6 @@ struct Seen {
     acks: usize,
     updates: usize,
     data: usize,
-}
-
-fn frames(name: &str) -> Vec<Vec<u8>> {
-    let path = format!(
-        "{}/../../tests/data/captures/{name}.pcap",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let file = std::fs::read(path).unwrap();
-    let mut rest = &file[FILE_HEADER..];
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let length = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
-        frames.push(rest[PACKET_HEADER..PACKET_HEADER + length].to_vec());
-        rest = &rest[PACKET_HEADER + length..];
-    }
-    frames
 }
 
 /// Reads a message by where it is; the kind of its flow after it.
@@ -98,21 +78,19 @@ fn enrollment(bytes: &[u8], seen: &mut Seen) {
 fn read(name: &str) -> Seen {
     let mut seen = Seen::default();
     // By receiver and its EID; both ends say their component first.
-    let mut flows: HashMap<(Vec<u8>, u16), Flow> = HashMap::new();
-    for frame in frames(name) {
-        let field = |at: usize| u16::from_be_bytes(frame[at..at + 2].try_into().unwrap());
-        let (eid, length) = (field(ETHERNET), usize::from(field(ETHERNET + 2)));
-        let payload = &frame[ETHERNET + 4..ETHERNET + 4 + length];
-        if eid == 0 {
-            if payload[CODE] <= FLOW_REPLY {
+    let mut flows: HashMap<([u8; 6], u16), Flow> = HashMap::new();
+    for frame in frames(&format!("{name}.pcap")) {
+        let frame = frame.dix();
+        if frame.eid == 0 {
+            if frame.payload[CODE] <= FLOW_REPLY {
                 // A request or reply tells the EID of its sender: a new flow there.
-                let seid = u16::from_be_bytes(payload[..2].try_into().unwrap());
-                flows.insert((frame[6..12].to_vec(), seid), Flow::New);
+                let seid = u16::from_be_bytes(frame.payload[..2].try_into().unwrap());
+                flows.insert((frame.from, seid), Flow::New);
             }
             continue;
         }
-        let flow = flows.get_mut(&(frame[..6].to_vec(), eid)).unwrap();
-        *flow = message(*flow, payload, &mut seen);
+        let flow = flows.get_mut(&(frame.to, frame.eid)).unwrap();
+        *flow = message(*flow, frame.payload, &mut seen);
     }
     seen
 }
@@ -161,10 +139,10 @@ fn the_configurations_are_those_of_the_annotations() {
     let response = |name: &str| {
         frames(name)
             .iter()
-            .find_map(|frame| Response::parse(frame.get(ETHERNET + 4..)?).ok())
+            .find_map(|frame| Response::parse(frame.dix().payload).ok())
             .unwrap()
     };
-    let Answer::Accepted(config) = response("06-unicast-2nodes").answer else {
+    let Answer::Accepted(config) = response("06-unicast-2nodes.pcap").answer else {
         panic!("denied");
     };
     assert_eq!(config.name.as_str(), "uni");
@@ -173,7 +151,7 @@ fn the_configurations_are_those_of_the_annotations() {
     };
     assert_eq!(unicast.dt.routing.t_update, 5);
     assert_eq!(unicast.dht.peer.get(), 0x3462_727b);
-    let Answer::Accepted(config) = response("08-broadcast-AB").answer else {
+    let Answer::Accepted(config) = response("08-broadcast-AB.pcap").answer else {
         panic!("denied");
     };
     assert_eq!(config.to_string(), "layer \"bc\" hash SHA3_256 broadcast");

@@ -7,19 +7,11 @@ use o7s_wire::{
 use serde_json::Value;
 
 fn vectors() -> Value {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/data/vectors/directory-enrollment.json"
-    );
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    o7s_captures::json("vectors/directory-enrollment.json")
 }
 
 fn unhex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap();
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    o7s_captures::unhex(value.as_str().unwrap())
 }
 
 /// The fields that 0.23 decodes are those that we decode.

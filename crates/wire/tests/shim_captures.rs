@@ -1,15 +1,13 @@
 //! Captures of the C implementation 0.23: every frame and datagram of the layers on Ethernet and UDP parses
 //! to its last byte and is emitted again identically.
 
-mod pcap;
-
+use o7s_captures::{Frame, datagrams, frames};
 use o7s_wire::{
     eth::{dix, llc},
     hash::DirHash,
     shim::{DIX, LLC, Layout, Message, UDP},
     udp,
 };
-use pcap::{Frame, datagrams, frames};
 
 /// Captures on eth-dix, with their number of frames.
 const ON_DIX: &[(&str, usize)] = &[

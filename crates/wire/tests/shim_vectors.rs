@@ -1,14 +1,12 @@
 //! The vectors of `spec/shims.md` §12, both ways, and what must hold for any bytes.
 
-mod pcap;
-
+use o7s_captures::unhex;
 use o7s_wire::{
     eth::{Ethernet, FrameError, MacAddr, dix, llc},
     qos::QosSpec,
     shim::{DIX, LLC, Layout, MARK, Message, ParseError, UDP},
     udp,
 };
-use pcap::unhex;
 use proptest::prelude::*;
 
 const VECTORS: &str = include_str!("../../../tests/data/vectors/shims.tsv");

@@ -14,6 +14,7 @@ use std::{
 };
 
 use o7s::{Flow, irm::IpcpType};
+use o7s_captures::{datagrams, frames};
 use o7s_crypto::algorithm::Hash;
 use o7s_proto::shim::{Arrived, Data, Format};
 use o7s_tests::{TestNode, hand::Hand, netns::Netns, networks, own_pid};
@@ -24,8 +25,6 @@ use o7s_wire::{
     oap,
     shim::Message,
 };
-
-use crate::pcap::{datagrams, frames};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

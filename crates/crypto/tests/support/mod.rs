@@ -2,30 +2,17 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+use o7s_captures::unhex;
 use serde_json::Value;
 
 /// The vectors of OAP and cryptography.
 pub(crate) fn vectors() -> Value {
-    read("vectors/oap-crypto.json")
-}
-
-/// A file of recorded data.
-pub(crate) fn read(name: &str) -> Value {
-    let path = format!("{}/../../tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
-    let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    serde_json::from_slice(&file).unwrap()
+    o7s_captures::json("vectors/oap-crypto.json")
 }
 
 /// A hexadecimal member.
 pub(crate) fn bytes(value: &Value, member: &str) -> Vec<u8> {
-    hex(text(value, member))
-}
-
-/// Bytes from hexadecimal digits.
-pub(crate) fn hex(digits: &str) -> Vec<u8> {
-    (0..digits.len() / 2)
-        .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap())
-        .collect()
+    unhex(text(value, member))
 }
 
 /// A text member.

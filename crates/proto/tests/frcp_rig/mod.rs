@@ -126,10 +126,3 @@ pub(crate) fn data(flags: u8, edge: u32, seqno: u32, ackno: u32, payload: &[u8])
     };
     [&header.to_bytes()[..], payload].concat()
 }
-
-pub(crate) fn hex(text: &str) -> Vec<u8> {
-    let digits: String = text.split_whitespace().collect();
-    (0..digits.len() / 2)
-        .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).expect("hex"))
-        .collect()
-}

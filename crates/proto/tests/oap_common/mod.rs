@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use o7s_captures::unhex;
 use o7s_crypto::{
     algorithm::Kex,
     cert::{Certificate, Credentials, TrustStore},
@@ -21,29 +22,14 @@ use rcgen::{
     date_time_ymd,
 };
 
-pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
-
 /// 2026-12-01, in nanoseconds since the Unix epoch: all certificates are valid then.
 pub(crate) const NOW: u64 = 1_796_083_200_000_000_000;
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const DAY: u64 = 86_400_000 * MS;
 
-pub(crate) fn json(path: &str) -> serde_json::Value {
-    let text = std::fs::read_to_string(format!("{DATA}/{path}")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
 pub(crate) fn vectors() -> serde_json::Value {
-    json("vectors/oap-crypto.json")
-}
-
-pub(crate) fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len().is_multiple_of(2), "{text}");
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    o7s_captures::json("vectors/oap-crypto.json")
 }
 
 /// The bytes of a field of a vector; `None` when it is not there.

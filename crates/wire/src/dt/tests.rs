@@ -1,5 +1,6 @@
 //! Vectors of `spec/unicast.md` §15.1, and properties.
 
+use o7s_captures::unhex;
 use proptest::prelude::*;
 
 use super::*;
@@ -7,14 +8,6 @@ use crate::qos::QosSpec;
 
 const B: Address = Address::new(0x0d0c_0b0a);
 const EID_A: Eid = Eid(0x1122_3344_0000_0041);
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
 
 fn to_b(cube: u8, ttl: u8, ecn: u8, eid: Eid) -> Repr {
     Repr {

@@ -1,5 +1,6 @@
 //! Vectors of `spec/unicast.md` §15.2 to §15.4, and properties.
 
+use o7s_captures::unhex;
 use proptest::prelude::*;
 
 use super::*;
@@ -7,14 +8,6 @@ use super::*;
 const EID_A: Eid = Eid(0x1122_3344_0000_0041);
 const EID_B: Eid = Eid(0x5566_7788_0000_0042);
 const OPING: &str = "42dee3b0415b4f690fd91cbd99876f1e9bd8d9745ef7fa32b142773af0349d54";
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
 
 /// Both ways.
 fn check(hex: &str, message: Message<'_>, text: &str) {

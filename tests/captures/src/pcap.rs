@@ -1,32 +1,70 @@
-//! The captures of the C implementation 0.23: frames of a pcap file, datagrams of IP packets.
-
-#![allow(dead_code, reason = "not every test uses all of it")]
+//! Frames of a pcap file, and what they carry: EIDs of eth-dix, datagrams of IP packets.
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
     time::Duration,
 };
 
+/// Headers of a file and of a record in it.
+const FILE_HEADER: usize = 24;
+const RECORD_HEADER: usize = 16;
+/// Ethernet header; EID and length of eth-dix behind it (`spec/shims.md` §4.1).
+const ETHERNET: usize = 14;
+const DIX: usize = ETHERNET + 4;
+
 /// One frame.
 #[derive(Debug, Clone)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// Since the first frame.
-    pub(crate) time: Duration,
+    pub time: Duration,
+    /// Since the Unix epoch.
+    pub wall: Duration,
     /// From the destination address on.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
-/// The frames of a capture (microseconds, either byte order).
-pub(crate) fn frames(name: &str) -> Vec<Frame> {
-    // Crates lie at different depths below the folder that has the captures.
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .map(|dir| dir.join("tests/data/captures").join(name))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("there is no capture {name}"));
-    let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+/// What a frame of eth-dix says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dix<'a> {
+    /// Destination MAC address.
+    pub to: [u8; 6],
+    /// Source MAC address.
+    pub from: [u8; 6],
+    /// EID of the flow at the destination; 0 = management.
+    pub eid: u16,
+    /// What follows, to the end of the frame.
+    pub payload: &'a [u8],
+}
+
+impl Frame {
+    /// The frame as one of eth-dix.
+    ///
+    /// # Panics
+    /// It is of another Ethertype than 0xA000, or its length is wrong.
+    #[must_use]
+    pub fn dix(&self) -> Dix<'_> {
+        let bytes = &self.bytes;
+        assert_eq!(half(bytes, 12), 0xa000, "Ethertype");
+        let payload = &bytes[DIX..];
+        assert_eq!(usize::from(half(bytes, ETHERNET + 2)), payload.len());
+        let address = |at: usize| bytes[at..at + 6].try_into().expect("six bytes");
+        Dix {
+            to: address(0),
+            from: address(6),
+            eid: half(bytes, ETHERNET),
+            payload,
+        }
+    }
+}
+
+/// The frames of a capture (Ethernet, microseconds, either byte order), by the name of its file.
+///
+/// # Panics
+/// There is no such capture, or it is not whole.
+#[must_use]
+pub fn frames(name: &str) -> Vec<Frame> {
+    let file = crate::bytes(&format!("captures/{name}"));
     let little = file[..4] == [0xd4, 0xc3, 0xb2, 0xa1];
     assert!(
         little || file[..4] == [0xa1, 0xb2, 0xc3, 0xd4],
@@ -40,40 +78,49 @@ pub(crate) fn frames(name: &str) -> Vec<Frame> {
             u32::from_be_bytes(bytes)
         }
     };
-    let (mut frames, mut at, mut first) = (Vec::new(), 24, None);
+    assert_eq!(word(20), 1, "{name} is not of an Ethernet");
+    let (mut frames, mut at, mut first) = (Vec::new(), FILE_HEADER, None);
     while at < file.len() {
         let time =
             Duration::from_secs(word(at).into()) + Duration::from_micros(word(at + 4).into());
         let len = word(at + 8) as usize;
         assert_eq!(word(at + 8), word(at + 12), "{name}: whole frames only");
+        at += RECORD_HEADER;
         frames.push(Frame {
             time: time - *first.get_or_insert(time),
-            bytes: file[at + 16..at + 16 + len].to_vec(),
+            wall: time,
+            bytes: file[at..at + len].to_vec(),
         });
-        at += 16 + len;
+        at += len;
     }
     frames
 }
 
 /// A UDP datagram.
 #[derive(Debug, Clone)]
-pub(crate) struct Datagram {
+pub struct Datagram {
     /// Since the first frame.
-    pub(crate) time: Duration,
+    pub time: Duration,
     /// Number of the (last) frame, from 1.
-    pub(crate) frame: usize,
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-    pub(crate) bytes: Vec<u8>,
+    pub frame: usize,
+    /// Source.
+    pub from: SocketAddr,
+    /// Destination.
+    pub to: SocketAddr,
+    /// Payload.
+    pub bytes: Vec<u8>,
 }
 
 /// The UDP datagrams of frames with IPv4 or IPv6, put together from fragments; all else is left out.
-pub(crate) fn datagrams(frames: &[Frame]) -> Vec<Datagram> {
-    let half = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+///
+/// # Panics
+/// Fragments are missing, or a length is wrong.
+#[must_use]
+pub fn datagrams(frames: &[Frame]) -> Vec<Datagram> {
     let mut parts: BTreeMap<(Vec<u8>, u16), Vec<u8>> = BTreeMap::new();
     let mut found = Vec::new();
     for (at, frame) in frames.iter().enumerate() {
-        let packet = &frame.bytes[14..];
+        let packet = &frame.bytes[ETHERNET..];
         let (addresses, udp) = match half(&frame.bytes, 12) {
             0x0800 if packet[9] == 17 => {
                 let length = usize::from(half(packet, 2));
@@ -113,10 +160,6 @@ pub(crate) fn datagrams(frames: &[Frame]) -> Vec<Datagram> {
     found
 }
 
-/// The bytes of hexadecimal digits.
-pub(crate) fn unhex(text: &str) -> Vec<u8> {
-    let digits: String = text.split_whitespace().collect();
-    (0..digits.len() / 2)
-        .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).expect("hex"))
-        .collect()
+fn half(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
