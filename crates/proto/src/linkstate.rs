@@ -181,7 +181,7 @@ impl<K: Copy + Ord> LinkState<K> {
         self.links.insert(peer, link);
         self.announce(now, peer);
         if self.graph.announce(self.own, peer) {
-            self.recalculation.request(now);
+            self.announced(now, peer, self.own);
         }
     }
 
@@ -286,15 +286,24 @@ impl<K: Copy + Ord> LinkState<K> {
             }
             Arrival::Taken => {}
         }
-        let changed = if number::is_gone(lsu.seqno) {
-            self.graph.withdraw(lsu.source, lsu.destination)
-        } else {
-            self.graph.announce(lsu.source, lsu.destination)
-        };
-        if changed {
-            self.recalculation.request(now);
+        if number::is_gone(lsu.seqno) {
+            if self.graph.withdraw(lsu.source, lsu.destination) {
+                self.recalculation.request(now);
+            }
+        } else if self.graph.announce(lsu.source, lsu.destination) {
+            self.announced(now, lsu.source, lsu.destination);
         }
         self.flood(&lsu, Some(flow));
+    }
+
+    /// The graph has a link more. One of a neighbour to here is followed at once: its first packets, which
+    /// ask for answers, are already on their way, and members of 0.23 do not repeat them.
+    fn announced(&mut self, now: Instant, source: Address, destination: Address) {
+        if destination == self.own && self.links.contains_key(&source) {
+            self.recalculation.request_beside(now);
+        } else {
+            self.recalculation.request(now);
+        }
     }
 
     /// An update of an own link by others: from an earlier life of this node, an old copy, or invented. It

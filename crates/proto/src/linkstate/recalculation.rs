@@ -2,7 +2,7 @@
 //!
 //! The first change after a quiet time is followed soon, so that an update of some links costs one
 //! calculation; while changes go on, the time between two calculations doubles up to `t_recalc`, as link-state
-//! routers of other networks do. A local adjacency that goes down waits for nothing.
+//! routers of other networks do. A local adjacency that goes down, or comes up, waits for nothing.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub(super) struct Recalculation {
     due: Option<Instant>,
     last: Option<Instant>,
     hold: Duration,
+    /// The next calculation is beside the series.
+    beside: bool,
 }
 
 impl Recalculation {
@@ -27,6 +29,7 @@ impl Recalculation {
             due: None,
             last: None,
             hold: FIRST_HOLD.min(t_recalc),
+            beside: false,
         }
     }
 
@@ -51,6 +54,12 @@ impl Recalculation {
         self.due = Some(now);
     }
 
+    /// An own link works. As a rule more changes follow, which must not wait for longer because of this.
+    pub(super) fn request_beside(&mut self, now: Instant) {
+        self.due = Some(now);
+        self.beside = true;
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -61,6 +70,9 @@ impl Recalculation {
             return false;
         }
         self.due = None;
+        if std::mem::take(&mut self.beside) {
+            return true;
+        }
         if self
             .last
             .is_some_and(|last| now.saturating_duration_since(last) < self.t_recalc)
