@@ -290,7 +290,12 @@ fuzz_target!(|input: &[u8]| {
                     let query = driver.queries.pop_first();
                     query.map(|query| driver.shim.cancel_query(query));
                 }
-                _ => {}
+                _ if len & 1 == 0 => driver.shim.set_mac(now, mac(from)),
+                _ => {
+                    let eid = 64 + u32::from(what >> 2);
+                    let quoted = [&[0; 4], &eid.to_be_bytes()[..], bytes].concat();
+                    driver.shim.unreachable(now, address(from), &quoted);
+                }
             },
         }
         driver.after();

@@ -30,6 +30,9 @@ union Name {
     v6: libc::sockaddr_in6,
 }
 
+/// Bytes of a datagram that are kept.
+const QUOTED: usize = 16;
+
 /// A datagram that was not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Undelivered {
@@ -37,9 +40,17 @@ pub struct Undelivered {
     pub to: SocketAddr,
     /// Why, as a number of `errno`.
     pub errno: i32,
+    quoted: [u8; QUOTED],
+    length: usize,
 }
 
 impl Undelivered {
+    /// Its beginning, as far as who tells of it has quoted it.
+    #[must_use]
+    pub fn quoted(&self) -> &[u8] {
+        &self.quoted[..self.length]
+    }
+
     /// Whether nobody takes datagrams there: no such port, no such host, or no way to it.
     #[must_use]
     pub fn is_nobody(&self) -> bool {
@@ -75,10 +86,11 @@ pub fn take(socket: impl AsFd) -> Option<Undelivered> {
             v6: unsafe { zeroed() },
         };
         let mut control = Control([0; CONTROL]);
-        // The datagram itself is of no interest, and cut off.
+        // What is longer is cut off.
+        let mut quoted = [0; QUOTED];
         let mut iovec = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
+            iov_base: quoted.as_mut_ptr().cast(),
+            iov_len: QUOTED,
         };
         // SAFETY: all zeroes is a valid msghdr.
         let mut header: libc::msghdr = unsafe { zeroed() };
@@ -101,7 +113,12 @@ pub fn take(socket: impl AsFd) -> Option<Undelivered> {
         // SAFETY: the system has filled the header in, and its control buffer is still there.
         let errno = unsafe { errno(&header) };
         if let (Some(to), Some(errno)) = (address(&name, header.msg_namelen as usize), errno) {
-            return Some(Undelivered { to, errno });
+            return Some(Undelivered {
+                to,
+                errno,
+                quoted,
+                length: usize::try_from(outcome).unwrap_or(0).min(QUOTED),
+            });
         }
     }
 }
@@ -178,6 +195,7 @@ mod tests {
                 (gone, libc::ECONNREFUSED)
             );
             assert!(undelivered.is_nobody());
+            assert_eq!(undelivered.quoted(), b"is anybody there");
             assert_eq!(take(&socket), None);
         }
     }

@@ -79,7 +79,8 @@ fn an_address_where_nobody_is() {
     net.alloc(0, 1, "oping");
     net.run(MS);
     let (now, gone) = (net.now, Kind::Udp.address(1));
-    net.nodes[0].shim.unreachable(now, gone);
+    let quoted = net.log[0].2.clone();
+    assert!(net.nodes[0].shim.unreachable(now, gone, &quoted[..8]));
     net.run(S);
     assert_eq!(granted(&net, 1), (MS * 3, 2));
     // With no other, it is told at once, and by its name.
@@ -89,10 +90,18 @@ fn an_address_where_nobody_is() {
     net.alloc(0, 1, "oping");
     net.run(MS);
     let now = net.now;
-    net.nodes[0].shim.unreachable(now, Kind::Udp.address(7));
+    let quoted = net.log[0].2.clone();
+    let mut guessed = quoted.clone();
+    guessed[7] ^= 1;
+    let shim = &mut net.nodes[0].shim;
+    // Another address; too little of the request; an endpoint that is none; a packet of a flow.
+    assert!(!shim.unreachable(now, Kind::Udp.address(7), &quoted));
+    assert!(!shim.unreachable(now, gone, &quoted[..7]));
+    assert!(!shim.unreachable(now, gone, &guessed));
+    assert!(!shim.unreachable(now, gone, &quoted[4..]));
     net.run(MS);
-    assert_eq!(net.outcome(0, 1), None, "it was another one");
-    net.nodes[0].shim.unreachable(now, gone);
+    assert_eq!(net.outcome(0, 1), None);
+    assert!(net.nodes[0].shim.unreachable(now, gone, &quoted));
     net.run(MS);
     let refused = Outcome::Refused(Refusal::Unreachable(gone));
     assert_eq!(net.outcome(0, 1).map(|(_, outcome)| outcome), Some(refused));

@@ -312,6 +312,40 @@ fn bad_network(kind: Kind, seed: u64) {
     assert_eq!(ends, 2 * flows.len(), "{context}");
 }
 
+/// Over UDP nothing is known of a peer before its first answer: with loss from the beginning all allocations
+/// succeed too, and nobody makes two flows of one.
+#[test]
+fn first_requests_over_bad_networks() {
+    for seed in 0..60 {
+        let context = format!("seed {seed}");
+        let mut net = Net::new(Kind::Udp, 3, seed);
+        net.register(1, "a");
+        net.register(2, "a");
+        net.register(2, "b");
+        net.loss = 30;
+        net.duplicates = 10;
+        net.jitter = MS * 30;
+        for flow in 0..6 {
+            net.alloc(0, flow, if flow % 2 == 0 { "a" } else { "b" });
+            net.run(MS * 100);
+        }
+        net.run(S * 30);
+        net.loss = 0;
+        net.run(S * 5);
+        for flow in 0..6 {
+            let (_, outcome) = net.outcome(0, flow).expect(&context);
+            assert!(
+                matches!(outcome, Outcome::Granted(_)),
+                "{context}: {outcome:?}"
+            );
+            assert!(net.other_end(0, flow).is_some(), "{context}");
+        }
+        // A refusal that gives a late answer back may be lost: then that end goes by its timeout.
+        let ends = net.nodes[1].flows().len() + net.nodes[2].flows().len();
+        assert!((6..=9).contains(&ends), "{context}: {ends}");
+    }
+}
+
 /// With loss, and peers that do not know repeated requests (as those of 0.23): an outcome for each, never
 /// more ends at the acceptor than requests, and nothing left of what failed.
 #[test]

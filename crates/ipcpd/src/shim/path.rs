@@ -366,7 +366,8 @@ impl Network {
             progress = Progress::Some;
             if undelivered.is_nobody() {
                 self.undelivered += 1;
-                self.shim.unreachable(cx.now(), undelivered.to.into());
+                let to = undelivered.to.into();
+                self.shim.unreachable(cx.now(), to, undelivered.quoted());
             }
         }
         if progress == Progress::Some {

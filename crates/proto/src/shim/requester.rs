@@ -7,8 +7,8 @@ use o7s_wire::{hash::NameHash, qos::QosSpec, shim::Message};
 
 use super::{
     Address, CommandError, Data, Discard, DownReason, EAUTH, ECONNRESET, ECRYPT, ENAME, Event,
-    Flow, FlowKey, Path, QueryError, Refusal, Shim, State, admission::Source, attempts::Attempts,
-    timers::Timer,
+    Flow, FlowKey, Format, Path, QueryError, Refusal, Shim, State, admission::Source,
+    attempts::Attempts, timers::Timer,
 };
 
 /// An allocation under way.
@@ -319,21 +319,31 @@ impl Shim {
         }
     }
 
-    /// Nobody is at this address (UDP: the system was told so): allocations that wait for it go on elsewhere,
-    /// or fail.
-    pub fn unreachable(&mut self, now: Instant, address: Address) {
-        let waiting: Vec<_> = self
-            .flows
-            .iter()
-            .filter_map(|(flow, it)| match &it.state {
-                State::Asking(asking) if asking.attempts.awaits(address) => Some(*flow),
-                _ => None,
-            })
-            .collect();
-        for flow in waiting {
-            self.stats.unreachable += 1;
-            self.try_elsewhere(now, flow, address, Refusal::Unreachable(address));
+    /// Nobody takes datagrams at this address, says the network (UDP), and quotes the beginning of one of ours:
+    /// if it is a request that waits for its answer, the allocation goes on elsewhere or fails. Whether it was.
+    ///
+    /// The network may be anybody: only a request that is quoted up to our endpoint counts, which nobody
+    /// elsewhere can guess.
+    pub fn unreachable(&mut self, now: Instant, address: Address, quoted: &[u8]) -> bool {
+        if self.config.format != Format::Udp {
+            return false;
         }
+        let Some((&[0, 0, 0, 0], rest)) = quoted.split_first_chunk() else {
+            return false;
+        };
+        let Some(eid) = rest.first_chunk().copied().map(u32::from_be_bytes) else {
+            return false;
+        };
+        let Some(flow) = self.by_eid.get(&eid).copied() else {
+            return false;
+        };
+        let asking = self.asking(flow);
+        if !asking.is_some_and(|(_, asking)| asking.attempts.awaits(address)) {
+            return false;
+        }
+        self.stats.unreachable += 1;
+        self.try_elsewhere(now, flow, address, Refusal::Unreachable(address));
+        true
     }
 
     /// Ends an allocation with an event.
