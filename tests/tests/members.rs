@@ -211,3 +211,26 @@ fn a_lost_first_request_or_reply_costs_no_allocation() {
         drop(accepted);
     }
 }
+
+/// Both members accept, the first one late: its program is told that the flow is over.
+#[test]
+fn a_late_acceptance_is_given_back() {
+    let slow = member(152, &[]);
+    let fast = member(153, &[]);
+    let (client, _) = member(151, &[(NAME, udp(152)), (NAME, udp(153))]);
+    for (test, ipcp) in [&slow, &fast] {
+        test.node().announce().unwrap();
+        serve(test, *ipcp, NAME, own_pid());
+    }
+    answer(fast.0.node(), b'c');
+    client.node().announce().unwrap();
+    let (flow, letter, _) = ask(&client);
+    assert_eq!(letter, b'c');
+    // The request has waited for this program.
+    let late = slow.0.node().accept(Some(LIMIT)).unwrap();
+    late.set_read_timeout(Some(LIMIT)).unwrap();
+    let over = late.read_packet().unwrap_err();
+    assert_eq!(over.kind(), ErrorKind::FlowDown, "{over}");
+    assert_eq!(counter(&slow.0, slow.1, "protocol", "given_back"), 1);
+    flow.write(b"still there").unwrap();
+}

@@ -1,9 +1,9 @@
 //! Captured exchanges of the C implementation 0.23 against whole nodes: daemon, IPCP and library, each
 //! side of each exchange in turn.
 //!
-//! Left out are captures whose other side cannot be played from its bytes: those with encryption (keys
-//! differ each time), and those whose point is how FRCP reacts to loss and closed windows; the machines are
-//! tested with them.
+//! Left out are captures whose other side cannot be played from its bytes: signed requests (their time is
+//! signed too), encrypted packets (keys differ each time), and those whose point is how FRCP reacts to loss
+//! and closed windows; the machines are tested with them.
 
 mod replay_rig;
 
@@ -240,6 +240,57 @@ fn capture_09e_refused() {
     }
     let refused = client.outcome().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Crypt, "{refused}");
+}
+
+/// Requests with a key exchange of each kind, to a server with the configuration of the capture: the answer
+/// chooses what that of 0.23 chose.
+#[test]
+fn captures_09_of_key_exchanges() {
+    if skipped("captures_09_of_key_exchanges") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (name, conf) in [
+        ("09a-enc-p256-aes256gcm.pcap", "# defaults"),
+        (
+            "09b-enc-x25519-chacha20.pcap",
+            "kex=X25519\ncipher=chacha20-poly1305\nkdf=sha384",
+        ),
+        (
+            "09g-enc-downgrade-upgrade.pcap",
+            "kex=prime256v1\ncipher=chacha20-poly1305\nkdf=sha512",
+        ),
+        ("09h-enc-aes256ctr.pcap", "kex=X448\ncipher=aes-256-ctr"),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, conf).unwrap();
+        let steps = steps(Kind::Dix, name);
+        let mut server = Replay::new(Kind::Dix, false, &steps);
+        server.secure("oping", &path);
+        let mut flows = 0;
+        for step in &steps {
+            if let Some(message) = server.message(&step.bytes) {
+                flows += usize::from(matches!(message, Message::FlowReply { .. }));
+                server.play(step);
+            }
+        }
+        assert_eq!(server.summary.accepted, flows, "{name}");
+        let bits = server.flow().qos().unwrap().cypher_s;
+        assert_eq!(bits, 256, "{name}");
+    }
+    // 09e: a client that offers no encryption is refused, without an endpoint.
+    let path = dir.path().join("enc.conf");
+    std::fs::write(&path, "# defaults").unwrap();
+    let steps = steps(Kind::Dix, "09e-enc-client-missing.pcap");
+    let mut server = Replay::new(Kind::Dix, false, &steps);
+    server.secure("oping", &path);
+    for step in &steps[..3] {
+        server.play(step);
+    }
+    let like = server.message(&steps[3].bytes).unwrap();
+    let mut expected = steps[3].bytes.clone();
+    expected[18..20].fill(0);
+    assert_eq!(server.next_message(&steps[3], &like), expected);
 }
 
 /// Signs of life as those of 0.23, and a peer that falls silent.
