@@ -186,6 +186,55 @@ impl<T: AsRef<[u8]>> fmt::Display for Ethernet<T> {
     }
 }
 
+/// A whole frame of a layer: behind the Ethernet header the layer's own, then the payload, then perhaps
+/// padding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Content<T: AsRef<[u8]>> {
+    ethernet: Ethernet<T>,
+    /// Bytes of the layer's header.
+    header: usize,
+    /// Bytes of the payload.
+    length: usize,
+}
+
+impl<T: AsRef<[u8]>> Content<T> {
+    /// Checks that the frame has as much as its length field says, which `length` finds behind the Ethernet
+    /// header (or in it), and which counts `counted` bytes of the layer's header in.
+    fn new_checked(
+        ethernet: Ethernet<T>,
+        header: usize,
+        counted: usize,
+        length: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<Self, FrameError> {
+        let body = ethernet.body();
+        let short = |got| FrameError::Short {
+            need: ethernet.body_at() + header,
+            got: ethernet.body_at() + got,
+        };
+        let Some(after) = body.len().checked_sub(header) else {
+            return Err(short(body.len()));
+        };
+        let (length, got) = (length(body), after + counted);
+        if length > got {
+            return Err(FrameError::Length { length, got });
+        }
+        let length = length.checked_sub(counted).ok_or_else(|| short(length))?;
+        Ok(Self {
+            ethernet,
+            header,
+            length,
+        })
+    }
+
+    fn payload_at(&self) -> usize {
+        self.ethernet.body_at() + self.header
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.ethernet.body()[self.header..self.header + self.length]
+    }
+}
+
 fn mac(bytes: &[u8]) -> MacAddr {
     let mut address = [0; 6];
     address.copy_from_slice(bytes);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Ethernet, FrameError, MacAddr};
+use super::{Content, Ethernet, FrameError, MacAddr};
 
 /// Bytes before the payload, in a frame without a tag.
 pub const HEADER_LEN: usize = super::HEADER_LEN + EID_LEN + LENGTH_LEN;
@@ -28,10 +28,7 @@ mod field {
 
 /// A frame whose header and length were checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Frame<T: AsRef<[u8]>> {
-    ethernet: Ethernet<T>,
-    length: usize,
-}
+pub struct Frame<T: AsRef<[u8]>>(Content<T>);
 
 impl<T: AsRef<[u8]>> Frame<T> {
     /// Checks that this is a whole frame of the layer with this ethertype. What follows the payload is
@@ -45,39 +42,30 @@ impl<T: AsRef<[u8]>> Frame<T> {
         if found != ethertype {
             return Err(FrameError::Type(found));
         }
-        let body = ethernet.body();
-        if body.len() < field::PAYLOAD {
-            return Err(FrameError::Short {
-                need: ethernet.body_at() + field::PAYLOAD,
-                got: ethernet.body_at() + body.len(),
-            });
-        }
-        let length = usize::from(super::half(body, field::LENGTH));
-        let got = body.len() - field::PAYLOAD;
-        if length > got {
-            return Err(FrameError::Length { length, got });
-        }
-        Ok(Self { ethernet, length })
+        Content::new_checked(ethernet, field::PAYLOAD, 0, |body| {
+            usize::from(super::half(body, field::LENGTH))
+        })
+        .map(Self)
     }
 
     /// The Ethernet header.
     pub fn ethernet(&self) -> &Ethernet<T> {
-        &self.ethernet
+        &self.0.ethernet
     }
 
     /// Destination endpoint; [`MANAGEMENT`] for a management message.
     pub fn eid(&self) -> u16 {
-        super::half(self.ethernet.body(), field::EID)
+        super::half(self.ethernet().body(), field::EID)
     }
 
     /// Offset of the payload in the frame.
     pub fn payload_at(&self) -> usize {
-        self.ethernet.body_at() + field::PAYLOAD
+        self.0.payload_at()
     }
 
     /// The payload without padding.
     pub fn payload(&self) -> &[u8] {
-        &self.ethernet.body()[field::PAYLOAD..field::PAYLOAD + self.length]
+        self.0.payload()
     }
 }
 
@@ -105,9 +93,9 @@ impl Repr {
     /// The header of a frame.
     pub fn of<T: AsRef<[u8]>>(frame: &Frame<T>) -> Self {
         Self {
-            destination: frame.ethernet.destination(),
-            source: frame.ethernet.source(),
-            ethertype: frame.ethernet.type_or_length(),
+            destination: frame.ethernet().destination(),
+            source: frame.ethernet().source(),
+            ethertype: frame.ethernet().type_or_length(),
             eid: frame.eid(),
         }
     }

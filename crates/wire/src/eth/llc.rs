@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Ethernet, FrameError, MAX_LENGTH, MacAddr};
+use super::{Content, Ethernet, FrameError, MAX_LENGTH, MacAddr};
 
 /// Bytes before the payload, in a frame without a tag.
 pub const HEADER_LEN: usize = super::HEADER_LEN + OVERHEAD;
@@ -30,10 +30,7 @@ mod field {
 /// A frame whose header and length were checked. SAPs are given as numbers; on the wire their bits are
 /// reversed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Frame<T: AsRef<[u8]>> {
-    ethernet: Ethernet<T>,
-    length: usize,
-}
+pub struct Frame<T: AsRef<[u8]>>(Content<T>);
 
 impl<T: AsRef<[u8]>> Frame<T> {
     /// Checks that this is a whole LLC frame. What follows the payload is padding.
@@ -46,51 +43,37 @@ impl<T: AsRef<[u8]>> Frame<T> {
         if found > MAX_LENGTH {
             return Err(FrameError::Type(found));
         }
-        let length = usize::from(found);
-        let got = ethernet.body().len();
-        if length > got {
-            return Err(FrameError::Length { length, got });
-        }
-        if length < field::PAYLOAD {
-            return Err(FrameError::Short {
-                need: ethernet.body_at() + field::PAYLOAD,
-                got: ethernet.body_at() + length,
-            });
-        }
-        Ok(Self {
-            ethernet,
-            length: length - field::PAYLOAD,
-        })
+        Content::new_checked(ethernet, field::PAYLOAD, OVERHEAD, |_| found.into()).map(Self)
     }
 
     /// The Ethernet header.
     pub fn ethernet(&self) -> &Ethernet<T> {
-        &self.ethernet
+        &self.0.ethernet
     }
 
     /// Destination SAP; [`MANAGEMENT`] for a management message.
     pub fn dsap(&self) -> u8 {
-        self.ethernet.body()[field::DSAP].reverse_bits()
+        self.ethernet().body()[field::DSAP].reverse_bits()
     }
 
     /// Source SAP.
     pub fn ssap(&self) -> u8 {
-        self.ethernet.body()[field::SSAP].reverse_bits()
+        self.ethernet().body()[field::SSAP].reverse_bits()
     }
 
     /// The control field.
     pub fn control(&self) -> u8 {
-        self.ethernet.body()[field::CONTROL]
+        self.ethernet().body()[field::CONTROL]
     }
 
     /// Offset of the payload in the frame.
     pub fn payload_at(&self) -> usize {
-        self.ethernet.body_at() + field::PAYLOAD
+        self.0.payload_at()
     }
 
     /// The payload without padding.
     pub fn payload(&self) -> &[u8] {
-        &self.ethernet.body()[field::PAYLOAD..field::PAYLOAD + self.length]
+        self.0.payload()
     }
 }
 
@@ -120,8 +103,8 @@ impl Repr {
     /// The header of a frame.
     pub fn of<T: AsRef<[u8]>>(frame: &Frame<T>) -> Self {
         Self {
-            destination: frame.ethernet.destination(),
-            source: frame.ethernet.source(),
+            destination: frame.ethernet().destination(),
+            source: frame.ethernet().source(),
             dsap: frame.dsap(),
             ssap: frame.ssap(),
             control: frame.control(),
