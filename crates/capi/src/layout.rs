@@ -221,29 +221,24 @@ pub struct EthConfig {
     pub ethertype: u16,
 }
 
-/// `struct udp4_config`. Addresses are bytes in network order, aligned as C has them.
+/// `struct udp4_config` and `struct udp6_config`, whose addresses have `N` bytes: in network order, aligned as
+/// C has them.
 #[repr(C, align(4))]
 #[derive(Debug, Clone, Copy)]
-pub struct Udp4Config {
+pub struct UdpConfig<const N: usize> {
     /// Own address.
-    pub ip_addr: [u8; 4],
+    pub ip_addr: [u8; N],
     /// Name server.
-    pub dns_addr: [u8; 4],
+    pub dns_addr: [u8; N],
     /// Host order.
     pub port: u16,
 }
 
-/// `struct udp6_config`. Addresses are bytes in network order, aligned as C has them.
-#[repr(C, align(4))]
-#[derive(Debug, Clone, Copy)]
-pub struct Udp6Config {
-    /// Own address.
-    pub ip_addr: [u8; 16],
-    /// Name server.
-    pub dns_addr: [u8; 16],
-    /// Host order.
-    pub port: u16,
-}
+/// `struct udp4_config`.
+pub type Udp4Config = UdpConfig<4>;
+
+/// `struct udp6_config`.
+pub type Udp6Config = UdpConfig<16>;
 
 /// `struct layer_info`.
 #[repr(C)]

@@ -34,10 +34,35 @@ pub const ALL: [DirHash; 5] = [
     DirHash::Md5,
 ];
 
-/// Those that a user may choose.
-pub const CHOICE: &[DirHash] = ALL.split_at(4).0;
-
 impl DirHash {
+    /// Those that a user may choose.
+    pub const CHOICE: [Self; 4] = [
+        Self::Sha3_224,
+        Self::Sha3_256,
+        Self::Sha3_384,
+        Self::Sha3_512,
+    ];
+
+    /// The words for them, in the same order.
+    pub const CHOICE_WORDS: &[&str] = &[
+        Self::CHOICE[0].as_str(),
+        Self::CHOICE[1].as_str(),
+        Self::CHOICE[2].as_str(),
+        Self::CHOICE[3].as_str(),
+    ];
+
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha3_224 => "SHA3_224",
+            Self::Sha3_256 => "SHA3_256",
+            Self::Sha3_384 => "SHA3_384",
+            Self::Sha3_512 => "SHA3_512",
+            Self::Md5 => "MD5",
+        }
+    }
+
     /// The algorithm with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
@@ -73,13 +98,7 @@ impl DirHash {
 
 impl fmt::Display for DirHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sha3_224 => "SHA3_224",
-            Self::Sha3_256 => "SHA3_256",
-            Self::Sha3_384 => "SHA3_384",
-            Self::Sha3_512 => "SHA3_512",
-            Self::Md5 => "MD5",
-        })
+        f.write_str(self.as_str())
     }
 }
 
@@ -93,8 +112,9 @@ impl FromStr for DirHash {
     type Err = UnknownHash;
 
     fn from_str(text: &str) -> Result<Self, UnknownHash> {
-        (CHOICE.iter().copied())
-            .find(|hash| hash.to_string() == text)
+        Self::CHOICE
+            .into_iter()
+            .find(|hash| hash.as_str() == text)
             .ok_or_else(|| UnknownHash(text.to_owned()))
     }
 }
@@ -168,7 +188,7 @@ mod tests {
             assert_eq!(DirHash::from_number(hash as u32), Some(hash));
             assert_eq!(
                 hash.to_string().parse::<DirHash>().is_ok(),
-                CHOICE.contains(&hash)
+                DirHash::CHOICE.contains(&hash)
             );
         }
         assert_eq!(DirHash::from_number(5), Some(DirHash::Md5));

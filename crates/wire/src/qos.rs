@@ -96,6 +96,9 @@ impl QosSpec {
         ..Self::RAW
     };
 
+    /// Names of the presets (`spec/irm-tools.md` §12.1); [`QosSpec::by_name`] knows them.
+    pub const NAMES: [&str; 5] = ["raw", "best", "video", "voice", "data"];
+
     /// The preset with this name of `oping -q` and `irm ipcp connect qos`, without CRC: the library
     /// of 0.23 takes it out of every request that a tool makes (`spec/frcp.md` §1.2), since its ends
     /// cannot keep it up (trap T9).
@@ -131,6 +134,11 @@ mod tests {
 
     #[test]
     fn presets_are_those_of_the_specification() {
+        assert!(
+            QosSpec::NAMES
+                .iter()
+                .all(|name| QosSpec::by_name(name).is_some())
+        );
         assert_eq!(QosSpec::by_name("raw"), Some(QosSpec::RAW));
         assert!(!QosSpec::RAW.needs_frcp());
         let data = QosSpec::by_name("data").unwrap();

@@ -60,18 +60,6 @@ pub(super) const KEYS: &[&str] = &[
     "seed",
 ];
 
-/// Keys that let the flows of a local layer pass through its IPCP.
-const IMPAIRMENTS: [&str; 8] = [
-    "loss",
-    "delay",
-    "jitter",
-    "reorder",
-    "duplicate",
-    "corrupt",
-    "mtu",
-    "seed",
-];
-
 /// Reads an entry.
 pub(super) fn read(
     reader: &mut Reader,
@@ -253,24 +241,16 @@ fn layer_config(
 }
 
 fn hash(reader: &mut Reader, table: &mut Table, config: &mut IpcpConfig) {
-    let hash = table.word(
-        reader,
-        &["hash"],
-        &[
-            (&["SHA3_224"], DirHash::Sha3_224),
-            (&["SHA3_256"], DirHash::Sha3_256),
-            (&["SHA3_384"], DirHash::Sha3_384),
-            (&["SHA3_512"], DirHash::Sha3_512),
-        ],
-    );
-    if let Some(hash) = hash {
+    let words = DirHash::CHOICE_WORDS.chunks(1);
+    let words: Vec<_> = words.zip(DirHash::CHOICE).collect();
+    if let Some(hash) = table.word(reader, &["hash"], &words) {
         config.layer.dir_hash = hash as u32;
     }
 }
 
 /// What a local layer does to packets, if one of its keys is there.
 fn impairment(reader: &mut Reader, table: &mut Table) -> Option<Impairment> {
-    let given = IMPAIRMENTS
+    let given = Impairment::OPTIONS
         .iter()
         .any(|word| table.get(reader, &[*word]).is_some());
     let share = |reader: &mut Reader, table: &mut Table, word| {

@@ -45,6 +45,18 @@ pub struct Impairment {
 }
 
 impl Impairment {
+    /// The options of the command line and the keys of the configuration file that make an impairment.
+    pub const OPTIONS: [&str; 8] = [
+        "loss",
+        "delay",
+        "jitter",
+        "reorder",
+        "duplicate",
+        "corrupt",
+        "mtu",
+        "seed",
+    ];
+
     /// A probability in millionths, from a text: percent (`0.5`, `0.5%`) with up to four places, or
     /// millionths (`500ppm`).
     #[must_use]

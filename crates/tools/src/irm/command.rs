@@ -14,24 +14,6 @@ use o7s::{
 
 use super::grammar::{Group, Operation};
 
-/// Names of the directory hashes that can be chosen.
-pub const HASHES: &[&str] = &["SHA3_224", "SHA3_256", "SHA3_384", "SHA3_512"];
-
-/// Names of the QoS cubes (`spec/irm-tools.md` §12.1).
-pub const QOS_NAMES: &[&str] = &["raw", "best", "video", "voice", "data"];
-
-/// Options that let the flows of a local layer pass through its IPCP.
-pub const IMPAIRMENTS: &[&str] = &[
-    "loss",
-    "delay",
-    "jitter",
-    "reorder",
-    "duplicate",
-    "corrupt",
-    "mtu",
-    "seed",
-];
-
 /// A command line, understood.
 #[derive(Debug, PartialEq)]
 pub struct Invocation {
@@ -412,7 +394,7 @@ fn has_option(ipcp_type: IpcpType, word: &str) -> bool {
         "ip" | "dns" | "port" | "host" => udp,
         "device" => matches!(ipcp_type, IpcpType::EthDix | IpcpType::EthLlc),
         "ethertype" => ipcp_type == IpcpType::EthDix,
-        word if IMPAIRMENTS.contains(&word) => ipcp_type == IpcpType::Local,
+        word if Impairment::OPTIONS.contains(&word) => ipcp_type == IpcpType::Local,
         _ => ipcp_type == IpcpType::Unicast,
     }
 }

@@ -1,6 +1,8 @@
 //! The words of `irm` as data: groups, operations and options, each in the order in which words
 //! are matched (`spec/irm-tools.md` §7.1, §7.3 – §7.5). Parser, help and completion read it.
 
+use o7s::{DirHash, QosSpec};
+
 use super::pattern;
 
 /// Where the values of an option come from, for completion.
@@ -184,7 +186,7 @@ const BOOTSTRAP: &[Opt] = &[
     opt("name", IPCP, "name of the IPCP, may have *"),
     opt(
         "hash",
-        value("HASH", Source::Words(super::command::HASHES)),
+        value("HASH", Source::Words(DirHash::CHOICE_WORDS)),
         "directory hash, default SHA3_256 (not udp)",
     ),
     opt("ip", ADDRESS, "udp: own address, required"),
@@ -364,7 +366,7 @@ pub const GROUPS: &[Group] = &[
                     COMPONENT,
                     opt(
                         "qos",
-                        value("QOS", Source::Words(super::command::QOS_NAMES)),
+                        value("QOS", Source::Words(&QosSpec::NAMES)),
                         "of data transfer, default raw",
                     ),
                 ],

@@ -13,7 +13,7 @@ use o7s::{
 };
 
 use super::{
-    command::{Bootstrap, IMPAIRMENTS, LayerOptions},
+    command::{Bootstrap, LayerOptions},
     grammar::TYPES,
     keyword::find,
     parse::{Fields, ParseError, unknown_type},
@@ -100,7 +100,7 @@ fn unknown_value(fields: &Fields, option: &str, value: &str, known: &str) -> Par
 fn hash(fields: &Fields) -> Result<Option<DirHash>, ParseError> {
     let parse = |text: &str| {
         text.parse()
-            .map_err(|_| unknown_value(fields, "hash", text, &super::command::HASHES.join(", ")))
+            .map_err(|_| unknown_value(fields, "hash", text, &DirHash::CHOICE_WORDS.join(", ")))
     };
     fields.get("hash").map(parse).transpose()
 }
@@ -144,7 +144,7 @@ where
 
 /// What a local layer does to packets, if one of the options is there.
 fn impairment(fields: &Fields) -> Result<Option<Impairment>, ParseError> {
-    if !IMPAIRMENTS.iter().any(|option| fields.has(option)) {
+    if !Impairment::OPTIONS.iter().any(|option| fields.has(option)) {
         return Ok(None);
     }
     Ok(Some(Impairment {

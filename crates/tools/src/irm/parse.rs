@@ -7,7 +7,7 @@ use o7s::{
 };
 
 use super::{
-    command::{Command, Component, Enroll, Invocation, Paths, QOS_NAMES, Selection, Topic},
+    command::{Command, Component, Enroll, Invocation, Paths, Selection, Topic},
     grammar::{COMPLETE, GROUPS, Group, OTHERS, Op, Operation, SHELLS, TYPES, Value, first_words},
     keyword::{find, suggestion},
     layer, pattern,
@@ -578,7 +578,7 @@ fn qos(word: &str, warnings: &mut Vec<String>) -> QosSpec {
     QosSpec::by_name(word).unwrap_or_else(|| {
         warnings.push(format!(
             "Unknown QoS cube, defaulting to raw.\nKnown are {}.",
-            QOS_NAMES.join(", ")
+            QosSpec::NAMES.join(", ")
         ));
         QosSpec::RAW
     })
