@@ -99,6 +99,7 @@ mod admission;
 mod attempts;
 mod config;
 mod directory;
+mod elsewhere;
 mod endpoints;
 mod event;
 mod format;
@@ -147,7 +148,7 @@ const EMSGSIZE: i32 = -90;
 /// Error of a refusal: the flow was there, and is over.
 const ECONNRESET: i32 = -104;
 
-/// Most peers of whom is remembered that they know repeated requests.
+/// Most peers of whom is remembered that they know repeated requests, or that they were asked.
 const MAX_MARKED: usize = 4096;
 
 /// One IPCP of a layer on a real network.
@@ -167,6 +168,8 @@ pub struct Shim {
     answers: Answers,
     /// Peers that know repeated requests.
     marked: BTreeSet<Address>,
+    /// Peers over UDP that were asked whether they are of ours, and have not answered.
+    probed: BTreeSet<Address>,
     admission: Admission,
     timers: Timers,
     events: VecDeque<Event>,
@@ -224,6 +227,7 @@ impl Shim {
             arrivals: Arrivals::default(),
             answers: Answers::default(),
             marked: BTreeSet::new(),
+            probed: BTreeSet::new(),
             admission: Admission::new(limits.source_rate, limits.total_rate, &mut random, now),
             timers: Timers::default(),
             events: VecDeque::new(),

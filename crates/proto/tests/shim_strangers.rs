@@ -268,7 +268,7 @@ fn any_frames() {
         for round in 0..5_000u64 {
             let message = match dice.below(4) {
                 0 => reply(dice.below(80) as u32, dice.below(80) as u32, 0),
-                1 if kind != Kind::Udp => Message::NameQuery {
+                1 => Message::NameQuery {
                     hash: hash.as_bytes(),
                     repeats: dice.percent(50),
                 },
@@ -408,4 +408,46 @@ fn nothing_is_repeated_to_0_23() {
         let mark = o7s_wire::shim::MARK.to_be_bytes();
         assert_eq!(answer.windows(4).any(|bytes| bytes == mark), marked);
     }
+}
+
+/// Over UDP a query is a question between peers of ours, and its answer counts only if it was asked for.
+#[test]
+fn names_over_udp_come_from_the_resolver_only() {
+    let kind = Kind::Udp;
+    let (mut node, now) = node(kind, |config| config.random_eids = false);
+    let (known, other) = (kind.hash("oping"), kind.hash("other"));
+    let query = |hash, repeats| Message::NameQuery { hash, repeats };
+    let answer = |hash, repeats| Message::NameReply { hash, repeats };
+    // One of 0.23 sends none.
+    let result = give(&mut node, kind, now, &query(known.as_bytes(), false));
+    assert_eq!(result, Err(Discard::UnknownName));
+    let result = give(&mut node, kind, now, &query(other.as_bytes(), true));
+    assert_eq!(result, Err(Discard::UnknownName));
+    assert_eq!(node.sent(), []);
+    let result = give(&mut node, kind, now, &query(known.as_bytes(), true));
+    assert_eq!((result, node.sent().len()), (Ok(()), 1));
+    // An answer that nobody asked for says nothing, also while the name is asked for.
+    node.shim
+        .alloc(now, FlowKey(1), other.clone(), QosSpec::RAW, b"oap")
+        .expect("it starts");
+    node.after(now);
+    let result = give(&mut node, kind, now, &answer(other.as_bytes(), true));
+    assert_eq!(result, Err(Discard::NotAsked));
+    let resolved = [kind.address(2)];
+    node.shim.resolved(now, &other, &resolved);
+    node.after(now);
+    node.timeout(now + MS * 300);
+    assert_eq!(node.shim.stats().probes_sent, 1);
+    let later = now + MS * 301;
+    let result = give(&mut node, kind, later, &answer(other.as_bytes(), true));
+    assert_eq!(result, Err(Discard::NotAsked), "another one was asked");
+    let bytes = frame(kind, 2, 0, &answer(other.as_bytes(), true));
+    for expected in [Ok(()), Err(Discard::NotAsked)] {
+        let result = node.shim.handle_frame(later, &bytes, source(kind, 2));
+        assert_eq!(result, expected);
+    }
+    node.timeout(later);
+    assert_eq!(node.shim.stats().requests_repeated, 1);
+    let to: Vec<_> = node.sent().into_iter().map(|(to, _)| to).collect();
+    assert_eq!(to, [kind.address(2); 3], "request, probe, request");
 }
