@@ -1,21 +1,23 @@
 //! A flow: the handle that programs read from and write to.
 
+mod end;
+mod readiness;
+mod settings;
+
 use std::{
     fmt,
-    os::fd::{AsFd, BorrowedFd},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::Waker,
     time::{Duration, Instant},
 };
 
 use o7s_ring::{Limit, WaitOutcome};
 
 use crate::{
-    Error, ErrorKind, FlowFlags, FrctFlags, Node, Pending, QosSpec, Result,
-    life::{DEALLOCATED, FlowInner, NO_TIMEOUT, new_eventfd},
+    Error, ErrorKind, FlowFlags, Node, Pending, QosSpec, Result,
+    life::{FlowInner, NO_TIMEOUT},
     link::{FlowStats, Link, too_large},
     process::{lock, process},
     view::PacketView,
@@ -24,8 +26,6 @@ use crate::{
 /// A blocked call looks this often whether the peer's process is still there. It learns of its end
 /// from the daemon, at once; this is for the case that the daemon is gone too.
 const WAIT_SLICE: Duration = Duration::from_secs(1);
-/// How often lingering looks at the flow although nothing arrives.
-const LINGER_SLICE: Duration = Duration::from_millis(20);
 
 /// A flow, or one that is being allocated.
 ///
@@ -442,100 +442,6 @@ impl Flow {
         }
     }
 
-    /// Time limit of reads, none = wait for ever.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    pub fn read_timeout(&self) -> Result<Option<Duration>> {
-        self.inner.link()?;
-        Ok(load(&self.inner.read_timeout))
-    }
-
-    /// Sets the time limit of reads; zero = do not wait.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> Result<()> {
-        self.inner.link()?;
-        store(&self.inner.read_timeout, timeout);
-        Ok(())
-    }
-
-    /// Time limit of writes, none = wait for ever.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    pub fn write_timeout(&self) -> Result<Option<Duration>> {
-        self.inner.link()?;
-        Ok(load(&self.inner.write_timeout))
-    }
-
-    /// Sets the time limit of writes; zero = do not wait.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> Result<()> {
-        self.inner.link()?;
-        store(&self.inner.write_timeout, timeout);
-        Ok(())
-    }
-
-    /// The flags as last set, with [`FlowFlags::DOWN`] only if set here.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    pub fn flags(&self) -> Result<FlowFlags> {
-        self.inner.link()?;
-        Ok(self.inner.flags())
-    }
-
-    /// Replaces all flags; 16 bits are kept.
-    ///
-    /// The access mode is part of them: [`FlowFlags::NON_BLOCKING`] alone makes the flow
-    /// read-only. [`FlowFlags::WRITE_ONLY`] forbids the other end to write, [`FlowFlags::DOWN`]
-    /// takes the flow down for both until it is cleared.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    pub fn set_flags(&self, flags: FlowFlags) -> Result<()> {
-        let link = self.inner.link()?;
-        let flags = FlowFlags(flags.0 & 0xffff);
-        self.inner.flags.store(flags.0, Ordering::Relaxed);
-        let access = flags.0 & FlowFlags::ACCESS_MODE.0;
-        link.state.set_refuse(access == FlowFlags::WRITE_ONLY.0);
-        link.set_down(flags.contains(FlowFlags::DOWN));
-        self.inner.kick(link);
-        Ok(())
-    }
-
-    /// FRCP flags.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Permission`] on a flow without FRCP.
-    pub fn frct_flags(&self) -> Result<FrctFlags> {
-        Ok(self.frcp_link()?.frct_flags())
-    }
-
-    /// Sets the FRCP flags that the user may set: [`FrctFlags::RES_CNTL`] and
-    /// [`FrctFlags::LINGER`]; [`FrctFlags::RETRANSMIT`] stays as the QoS says.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Permission`] on a flow without FRCP.
-    pub fn set_frct_flags(&self, flags: FrctFlags) -> Result<()> {
-        self.frcp_link()?.set_frct_flags(flags);
-        Ok(())
-    }
-
-    /// The open end, if its QoS asked for FRCP.
-    fn frcp_link(&self) -> Result<&Link> {
-        let link = self.inner.link()?;
-        if link.qos.needs_frcp() {
-            Ok(link)
-        } else {
-            Err(NO_FRCP)
-        }
-    }
-
     /// Name in the certificate with which the other end proved who it is; empty if it did not.
     ///
     /// # Errors
@@ -570,140 +476,6 @@ impl Flow {
             .unwrap_or_default()
     }
 
-    /// Ends the flow here. The other end reads what was written and then learns of it; threads
-    /// that wait on the flow in this process return with an error.
-    ///
-    /// A reliable flow over a layer waits until the other end has acknowledged everything, unless
-    /// [`FrctFlags::LINGER`] is off; see [`Flow::linger`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotAllocated`] if that has been done already.
-    pub fn dealloc(&self) -> Result<()> {
-        self.inner.check_fork()?;
-        loop {
-            match self.linger(None) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return self.start_dealloc(),
-            }
-        }
-    }
-
-    /// Waits until the other end has acknowledged everything that was written, or never will; at
-    /// once on flows that do not retransmit, and on those whose ends share their memory: what was
-    /// written there cannot be lost.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TimedOut`] at `deadline`, [`ErrorKind::Interrupted`] when a signal arrived,
-    /// [`ErrorKind::NotAllocated`].
-    pub fn linger(&self, deadline: Option<Instant>) -> Result<()> {
-        let link = self.inner.link()?;
-        let Some(limit) = link.linger_limit() else {
-            return Ok(());
-        };
-        let until = deadline.map_or(limit, |deadline| deadline.min(limit));
-        while link.must_linger() {
-            let ready = || link.reader.readable() || link.why_ended().is_some();
-            let slice = until.min(Instant::now() + LINGER_SLICE);
-            match link
-                .reader
-                .wait(Some(slice), ready, || self.inner.is_over())
-            {
-                WaitOutcome::Cancelled => return self.inner.link().map(drop),
-                WaitOutcome::Interrupted => return Err(INTERRUPTED),
-                WaitOutcome::TimedOut if Instant::now() >= until => {
-                    return if until == limit {
-                        Ok(())
-                    } else {
-                        Err(TIMED_OUT)
-                    };
-                }
-                WaitOutcome::Ready | WaitOutcome::TimedOut => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// [`Flow::dealloc`] that does not wait: what is not yet acknowledged is looked after by a
-    /// thread of the library, as long as the process lives.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotAllocated`] if that has been done already.
-    pub fn start_dealloc(&self) -> Result<()> {
-        self.inner.check_fork()?;
-        if self.inner.end() {
-            Ok(())
-        } else {
-            Err(DEALLOCATED)
-        }
-    }
-
-    /// A descriptor of the operating system for `poll` and its like: readable while a read would
-    /// not wait. Made at the first call; lives as long as the flow object.
-    ///
-    /// # Errors
-    /// The flow is not allocated; no descriptor left.
-    pub fn fileno(&self) -> Result<BorrowedFd<'_>> {
-        let link = self.inner.link()?;
-        if self.inner.watch.eventfd.get().is_none() {
-            let fd = new_eventfd()?;
-            // Lost races drop their descriptor again.
-            let _ = self.inner.watch.eventfd.set(fd);
-            self.inner.be_heard()?;
-            self.inner.refresh_eventfd(link);
-        }
-        match self.inner.watch.eventfd.get() {
-            Some(fd) => Ok(fd.as_fd()),
-            None => Err(DEALLOCATED),
-        }
-    }
-
-    /// Wakes `waker` when a read may succeed; true if one may already.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    #[cfg_attr(
-        not(feature = "tokio"),
-        allow(dead_code, reason = "used by async functions")
-    )]
-    pub(crate) fn wake_readable(&self, waker: &Waker) -> Result<bool> {
-        self.inner.link()?;
-        self.inner.be_heard()?;
-        self.arm_readable(waker)
-    }
-
-    /// [`Flow::wake_readable`] for somebody who hears the doorbells himself.
-    pub(crate) fn arm_readable(&self, waker: &Waker) -> Result<bool> {
-        let link = self.inner.link()?;
-        enlist(&self.inner.watch.readers, waker);
-        Ok(link
-            .reader
-            .arm_bell(|| link.is_readable() || self.inner.is_over()))
-    }
-
-    /// Wakes `waker` when a packet of `length` bytes may be written; true if it may already.
-    ///
-    /// # Errors
-    /// The flow is not allocated.
-    #[cfg_attr(
-        not(feature = "tokio"),
-        allow(dead_code, reason = "used by async functions")
-    )]
-    pub(crate) fn wake_writable(&self, length: usize, waker: &Waker) -> Result<bool> {
-        self.inner.link()?;
-        self.inner.be_heard()?;
-        self.arm_writable(length, waker)
-    }
-
-    /// [`Flow::wake_writable`] for somebody who hears the doorbells himself.
-    pub(crate) fn arm_writable(&self, length: usize, waker: &Waker) -> Result<bool> {
-        let link = self.inner.link()?;
-        if length > link.max_packet {
-            return Err(too_large(length, link.max_packet));
-        }
-        enlist(&self.inner.watch.writers, waker);
-        Ok(link.arm_writable(length, || self.inner.is_over()))
-    }
-
     fn has_flags(&self, flags: FlowFlags) -> bool {
         self.inner.flags().contains(flags)
     }
@@ -726,14 +498,6 @@ impl PartialEq for Flow {
 }
 
 impl Eq for Flow {}
-
-/// Adds a waker unless it waits already: whoever gives up waiting leaves it there.
-fn enlist(waiting: &Mutex<Vec<Waker>>, waker: &Waker) {
-    let mut waiting = lock(waiting);
-    if !waiting.iter().any(|known| known.will_wake(waker)) {
-        waiting.push(waker.clone());
-    }
-}
 
 /// A part of a long wait, after which the peer's process is looked for. One without a deadline
 /// costs no look at the clock.
@@ -763,13 +527,6 @@ fn load(timeout: &AtomicU64) -> Option<Duration> {
     (nanos != NO_TIMEOUT).then(|| Duration::from_nanos(nanos))
 }
 
-fn store(slot: &AtomicU64, timeout: Option<Duration>) {
-    let nanos = timeout.map_or(NO_TIMEOUT, |timeout| {
-        u64::try_from(timeout.as_nanos()).unwrap_or(NO_TIMEOUT)
-    });
-    slot.store(nanos, Ordering::Relaxed);
-}
-
 /// The deadline of a call that starts now; a limit past the clock's end is none.
 fn deadline(timeout: &AtomicU64) -> Option<Instant> {
     load(timeout).and_then(|timeout| Instant::now().checked_add(timeout))
@@ -783,8 +540,4 @@ const INTERRUPTED: Error = Error::fixed(ErrorKind::Interrupted, "interrupted by 
 const READ_ONLY: Error = Error::fixed(
     ErrorKind::Permission,
     "cannot write: the flow is read-only; set flags that include ReadWrite",
-);
-const NO_FRCP: Error = Error::fixed(
-    ErrorKind::Permission,
-    "the flow has no FRCP: its QoS did not ask for it",
 );

@@ -19,6 +19,7 @@ mod impairment;
 mod ipcp;
 mod layer;
 mod message;
+mod naming;
 
 pub use connection::{Connection, Progress};
 pub(crate) use connection::{remaining, unexpected};
@@ -28,6 +29,7 @@ pub use impairment::*;
 pub use ipcp::*;
 pub use layer::*;
 pub use message::*;
+pub use naming::*;
 
 /// Version of the control protocol; both sides must have the same.
 pub const VERSION: u32 = 1;
