@@ -1,5 +1,8 @@
 //! A world for the core's tests: nothing is real, the clock is set by hand, everything is counted.
 
+mod bodies;
+mod fake;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
@@ -7,182 +10,29 @@ use std::{
 };
 
 use o7s::{
-    Error, ErrorKind, QosSpec, Result,
+    Error, ErrorKind, Result,
     control::{
-        BindProcess, BindProgram, Body, CreateIpcp, Empty, Failure, FlowAccept, FlowAlloc, FlowEnd,
-        FlowInfo, Hello, IpcpConfig, IpcpJoined, IpcpType, NameInfo, RegName, VERSION,
+        Body, CreateIpcp, Empty, Failure, FlowEnd, FlowInfo, Hello, IpcpJoined, IpcpType, VERSION,
     },
 };
 
 use super::{
-    Conn, ConnId, Context, Core, Peer, Program, Settings, Side, Signal, Trust,
+    Conn, ConnId, Core, Peer, Settings, Trust,
     flow::Flow,
     limits,
     process::Process,
     request::What,
-    security::{Agreed, Demand, Half, Outcome, Role, Work},
+    security::{Agreed, Demand, Outcome, Role, Work},
 };
+pub(super) use bodies::*;
+pub(super) use fake::Fake;
+
 use crate::security::{Engine, Pending, files::SecurityDir};
 
 /// The daemon's owner.
 pub(super) const OWNER: u32 = 1000;
 /// Somebody else.
 pub(super) const STRANGER: u32 = 2000;
-
-#[derive(Debug)]
-pub(super) struct Fake {
-    pub now: Instant,
-    pub sent: Vec<(ConnId, u64, Body)>,
-    /// Connections that are gone without the core knowing it yet.
-    pub broken: BTreeSet<ConnId>,
-    pub closed: BTreeSet<ConnId>,
-    pub watched: BTreeSet<i32>,
-    pub flows: BTreeSet<u64>,
-    pub gone_ends: Vec<(u64, Side)>,
-    pub closed_ends: Vec<(u64, Side)>,
-    pub down_ends: Vec<(u64, Side)>,
-    /// Doorbell sides whose descriptors are still held.
-    pub bells: BTreeMap<u64, [bool; 2]>,
-    pub children: BTreeMap<i32, Vec<Signal>>,
-    pub started: Vec<Program>,
-    pub next_child: i32,
-    next_channel: u64,
-    /// What fails next.
-    pub no_descriptors: bool,
-    pub no_program: bool,
-    /// Steps of key exchanges that the workers have.
-    pub work: VecDeque<(u64, Work)>,
-    pub engine: Engine,
-}
-
-impl Context for Fake {
-    fn now(&self) -> Instant {
-        self.now
-    }
-
-    fn send(&mut self, conn: ConnId, id: u64, body: Body) -> bool {
-        if self.broken.contains(&conn) {
-            return false;
-        }
-        self.sent.push((conn, id, body));
-        true
-    }
-
-    fn send_flow(&mut self, conn: ConnId, id: u64, info: FlowInfo) -> bool {
-        assert!(self.flows.contains(&info.flow_id), "flow without memory");
-        if info.new_bell {
-            assert!(self.bells[&info.bell_id][info.bell_side as usize]);
-        }
-        self.send(conn, id, Body::Flow(info))
-    }
-
-    fn send_to_ipcp(&mut self, conn: ConnId, id: u64, body: Body, info: &FlowInfo) -> bool {
-        assert!(self.flows.contains(&info.flow_id), "flow without memory");
-        if info.new_bell {
-            assert!(self.bells[&info.bell_id][info.bell_side as usize]);
-        }
-        self.send(conn, id, body)
-    }
-
-    fn close(&mut self, conn: ConnId) {
-        self.closed.insert(conn);
-    }
-
-    fn watch(&mut self, pid: i32, _instance: u64) {
-        assert!(self.watched.insert(pid));
-    }
-
-    fn unwatch(&mut self, pid: i32) {
-        assert!(self.watched.remove(&pid));
-    }
-
-    fn make_flow(&mut self, flow: u64) -> Result<()> {
-        if self.no_descriptors {
-            return Err(Error::new(ErrorKind::NoDescriptors, "none left"));
-        }
-        assert!(self.flows.insert(flow));
-        Ok(())
-    }
-
-    fn try_work(&mut self, work: Work) -> std::result::Result<Result<Outcome>, Box<Work>> {
-        self.engine.try_now(work)
-    }
-
-    fn start_work(&mut self, number: u64, work: Work) {
-        self.work.push_back((number, work));
-    }
-
-    fn check_files(&self, half: &Half) -> Result<()> {
-        self.engine.check_files(half)
-    }
-
-    fn end_gone(&mut self, flow: u64, side: Side) -> bool {
-        assert!(self.flows.contains(&flow));
-        self.gone_ends.push((flow, side));
-        true
-    }
-
-    fn end_closed(&mut self, flow: u64, side: Side) -> bool {
-        assert!(self.flows.contains(&flow));
-        self.closed_ends.push((flow, side));
-        true
-    }
-
-    fn end_down(&mut self, flow: u64, side: Side) -> bool {
-        assert!(self.flows.contains(&flow));
-        self.down_ends.push((flow, side));
-        true
-    }
-
-    fn drop_flow(&mut self, flow: u64) {
-        assert!(self.flows.remove(&flow));
-    }
-
-    fn make_bell(&mut self, bell: u64) -> Result<()> {
-        assert!(self.bells.insert(bell, [true; 2]).is_none());
-        Ok(())
-    }
-
-    fn release_bell(&mut self, bell: u64, side: usize) {
-        if let Some(sides) = self.bells.get_mut(&bell) {
-            sides[side] = false;
-        }
-    }
-
-    fn drop_bell(&mut self, bell: u64) {
-        assert!(self.bells.remove(&bell).is_some());
-    }
-
-    fn spawn_ipcp(&mut self, _ipcp_type: IpcpType, _name: &str) -> Result<(i32, ConnId)> {
-        let pid = self.spawn()?;
-        self.next_channel += 1;
-        Ok((pid, ConnId(self.next_channel)))
-    }
-
-    fn spawn_program(&mut self, program: &Program) -> Result<i32> {
-        self.started.push(program.clone());
-        self.spawn()
-    }
-
-    fn signal(&mut self, pid: i32, signal: Signal) {
-        self.children.get_mut(&pid).expect("a child").push(signal);
-    }
-
-    fn descriptors(&self) -> u64 {
-        7
-    }
-}
-
-impl Fake {
-    fn spawn(&mut self) -> Result<i32> {
-        if self.no_program {
-            return Err(Error::new(ErrorKind::NotFound, "cannot start it: missing"));
-        }
-        self.next_child += 1;
-        self.children.insert(self.next_child, Vec::new());
-        Ok(self.next_child)
-    }
-}
 
 /// A core in a fake world.
 #[derive(Debug)]
@@ -550,91 +400,4 @@ impl Lab {
 
 fn is_client(conn: &Conn) -> usize {
     usize::from(!matches!(conn.role, super::Role::Ipcp { .. }))
-}
-
-pub(super) fn bind_body(pid: i32, name: &str) -> Body {
-    Body::BindProcess(BindProcess {
-        pid,
-        name: Some(name.to_owned()),
-    })
-}
-
-pub(super) fn program_body(program: &str, name: &str, auto: bool) -> Body {
-    Body::BindProgram(BindProgram {
-        program: program.to_owned(),
-        name: name.to_owned(),
-        auto,
-        args: vec!["-l".to_owned()],
-    })
-}
-
-pub(super) fn name_body(name: &str, balance: o7s::control::Balance) -> Body {
-    Body::CreateName(NameInfo {
-        name: name.to_owned(),
-        balance: balance.into(),
-        ..NameInfo::default()
-    })
-}
-
-/// A configuration that is complete.
-pub(super) fn config_of(ipcp_type: IpcpType, layer: &str) -> IpcpConfig {
-    let mut config = IpcpConfig::new(ipcp_type, layer);
-    if let Some(eth) = &mut config.eth {
-        eth.dev = "eth0".to_owned();
-    }
-    if let Some(udp) = &mut config.udp4 {
-        udp.ip_addr = 0x7f00_0001;
-    }
-    if let Some(udp) = &mut config.udp6 {
-        udp.ip_addr = vec![1; 16];
-    }
-    config
-}
-
-pub(super) fn reg_body(name: &str, pid: i32) -> Body {
-    Body::RegName(RegName {
-        name: name.to_owned(),
-        pid,
-    })
-}
-
-pub(super) fn alloc_body(dst: &str) -> Body {
-    alloc_within(dst, None)
-}
-
-pub(super) fn alloc_within(dst: &str, timeout: Option<Duration>) -> Body {
-    Body::FlowAlloc(FlowAlloc {
-        dst: dst.to_owned(),
-        qos: QosSpec::RAW.into(),
-        timeout_ns: timeout.map(|timeout| timeout.as_nanos() as u64),
-        kex: String::new(),
-    })
-}
-
-/// A flow whose cipher has at least so many bits.
-pub(super) fn alloc_secret(dst: &str, cypher_s: u16) -> Body {
-    let qos = QosSpec {
-        cypher_s,
-        ..QosSpec::RAW
-    };
-    Body::FlowAlloc(FlowAlloc {
-        dst: dst.to_owned(),
-        qos: qos.into(),
-        timeout_ns: None,
-        kex: String::new(),
-    })
-}
-
-pub(super) fn accept_body(timeout: Option<Duration>) -> Body {
-    Body::FlowAccept(FlowAccept {
-        timeout_ns: timeout.map(|timeout| timeout.as_nanos() as u64),
-    })
-}
-
-pub(super) fn dealloc_body(info: &FlowInfo) -> Body {
-    Body::FlowDealloc(FlowEnd {
-        flow_id: info.flow_id,
-        side: info.side,
-        ..FlowEnd::default()
-    })
 }
