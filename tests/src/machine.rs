@@ -2,6 +2,7 @@
 //! tests of whole networks.
 
 use std::{
+    collections::BTreeSet,
     fs, thread,
     time::{Duration, Instant},
 };
@@ -150,16 +151,6 @@ impl Machine {
         begin.elapsed()
     }
 
-    /// Waits until its member reaches so many others.
-    ///
-    /// # Panics
-    /// If that fails.
-    pub fn until_routes(&self, count: usize) {
-        self.until(&format!("{count} routes"), || {
-            self.column("routes", "destination").len() == count
-        });
-    }
-
     /// Kills the daemon, and waits until its IPCPs are gone.
     ///
     /// # Panics
@@ -258,6 +249,22 @@ pub fn network(names: &[&str], cables: &[(usize, usize)], options: &str) -> Vec<
     machines
 }
 
+/// Waits until the members of these machines reach each other, as they are now, and nobody else.
+///
+/// # Panics
+/// If that fails.
+pub fn until_whole<'a>(machines: impl IntoIterator<Item = &'a Machine>) {
+    let machines: Vec<_> = machines.into_iter().collect();
+    for machine in &machines {
+        machine.until("it reaches all others", || {
+            let others = machines.iter().filter(|other| other.name != machine.name);
+            let others: BTreeSet<_> = others.map(|other| other.address()).collect();
+            let reached = machine.column("routes", "destination");
+            reached.len() == others.len() && others == reached.into_iter().collect()
+        });
+    }
+}
+
 /// Both ends of a flow in this process.
 ///
 /// # Panics
@@ -273,7 +280,12 @@ pub fn pair(client: &Machine, server: &Machine, name: &str, qos: QosSpec) -> (Fl
         let client = loop {
             match from.alloc(name, qos, limit) {
                 Ok(flow) => break flow,
-                Err(error) => assert!(begin.elapsed() < PATIENCE, "{error}"),
+                Err(error) => assert!(
+                    begin.elapsed() < PATIENCE,
+                    "{error}\n{:?}\n{:?}",
+                    client.status(),
+                    server.status()
+                ),
             }
         };
         (client, accept.join().unwrap())

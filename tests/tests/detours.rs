@@ -8,7 +8,7 @@ use std::{
 
 use o7s::{Flow, QosSpec};
 use o7s_tests::{
-    machine::{Machine, echo, network, pair},
+    machine::{Machine, echo, network, pair, until_whole},
     netns::skipped,
     qos,
 };
@@ -24,9 +24,7 @@ fn start(names: &[&str], cables: &[(usize, usize)], routing: &str, server: usize
     for machine in &mut net {
         machine.start();
     }
-    for machine in &net {
-        machine.until_routes(names.len() - 1);
-    }
+    until_whole(&net);
     net[server].serve("svc");
     net
 }
@@ -73,9 +71,7 @@ fn equal_ways_share_the_flows_and_stand_in_for_each_other() {
     eprintln!("square, ecmp: cable pulled: {pulled:?}");
     assert!(pulled < Duration::from_secs(2), "{pulled:?}");
     net[0].netns.ip("link set to-b up");
-    for machine in &net {
-        machine.until_routes(3);
-    }
+    until_whole(&net);
     net[0].until("both ways are there", || {
         let hops = net[0].column("routes", "next_hops");
         hops.iter().any(|hops| hops.contains(' '))
@@ -117,16 +113,11 @@ fn the_way_around_a_ring_of_six() {
     let killed = echo_all(&flows);
     eprintln!("ring of six, lfa: neighbour killed: {killed:?}");
     assert!(killed < Duration::from_secs(5), "{killed:?}");
-    let others = (0..6).filter(|at| *at != way);
-    for at in others {
-        net[at].until_routes(4);
-    }
+    until_whole(net.iter().filter(|machine| machine.name != net[way].name));
     eprintln!("ring of six: all know after {:?}", begin.elapsed());
     // It comes again, and flows end on the other side of the ring too.
     net[way].start();
-    for machine in &net {
-        machine.until_routes(5);
-    }
+    until_whole(&net);
     // The next one on the way, two hops from the client: its death is told by others.
     let next = if way == 1 { 4 } else { 2 };
     net[next].kill_daemon();
@@ -153,9 +144,7 @@ fn a_flow_goes_on_when_the_only_member_on_its_way_is_killed() {
         eprintln!("shortest path: middle member killed: {killed:?}");
         times.push(killed);
         net[1].start();
-        for machine in &net {
-            machine.until_routes(4);
-        }
+        until_whole(&net);
         // The way over it is there again, not only the other one.
         for (one, other) in [(0, 2), (2, 0)] {
             let (to, middle) = (net[other].address(), net[1].address());

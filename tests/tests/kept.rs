@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use o7s::{ErrorKind, QosSpec};
 use o7s_tests::{
-    machine::{echo, echo_for, kill, network, pair},
+    machine::{echo, echo_for, kill, network, pair, until_whole},
     netns::skipped,
     qos,
 };
@@ -23,9 +23,7 @@ fn a_triangle_comes_up_in_any_order_and_outlives_the_death_of_each_daemon() {
     for number in [2, 1, 0] {
         net[number].start();
     }
-    for machine in &net {
-        machine.until_routes(2);
-    }
+    until_whole(&net);
     net[2].serve("svc");
     let (passing, far_end) = pair(&net[0], &net[2], "svc", qos(RELIABLE));
     net[1].serve("mid");
@@ -42,21 +40,15 @@ fn a_triangle_comes_up_in_any_order_and_outlives_the_death_of_each_daemon() {
     // What passed another way goes on.
     let longest = echo_for(&passing, &far_end, Duration::from_secs(1));
     assert!(longest < Duration::from_secs(1), "{longest:?}");
-    for machine in [&net[0], &net[2]] {
-        machine.until_routes(1);
-    }
+    until_whole([&net[0], &net[2]]);
     net[1].start();
-    for machine in &net {
-        machine.until_routes(2);
-    }
+    until_whole(&net);
     assert_ne!(net[1].address(), old);
     echo(&passing, &far_end, 1);
     // And so does the one that began the layer.
     net[0].kill_daemon();
     net[0].start();
-    for machine in &net {
-        machine.until_routes(2);
-    }
+    until_whole(&net);
     // Its directory is a new one, and knows what the others have.
     let (client, server) = pair(&net[0], &net[2], "svc", QosSpec::RAW);
     echo(&client, &server, 2);
@@ -71,9 +63,7 @@ fn a_killed_ipcp_is_started_again_and_connected() {
     for machine in &mut net {
         machine.start();
     }
-    for machine in &net {
-        machine.until_routes(2);
-    }
+    until_whole(&net);
     net[2].serve("svc");
     // The member in the middle of the line.
     let (before, member) = net[1].ipcps();
@@ -81,9 +71,7 @@ fn a_killed_ipcp_is_started_again_and_connected() {
     net[1].until("it is another process", || {
         net[1].ipcps().1.is_some_and(|pid| Some(pid) != member)
     });
-    for machine in &net {
-        machine.until_routes(2);
-    }
+    until_whole(&net);
     let (after, _) = net[1].ipcps();
     let (before, after) = (BTreeSet::from_iter(before), BTreeSet::from_iter(after));
     assert_eq!(before.difference(&after).count(), 1, "only that one");
@@ -99,9 +87,7 @@ fn a_killed_ipcp_is_started_again_and_connected() {
         let (now, _) = net[1].ipcps();
         now.len() == 3 && !now.contains(&cable)
     });
-    for machine in &net {
-        machine.until_routes(2);
-    }
+    until_whole(&net);
     echo(&client, &server, 1);
     let log = net[1].log();
     let told = log.matches("cannot create the IPCP").count();

@@ -15,7 +15,7 @@ use super::{
     Component, IS_A_MEMBER, JOINING, Lower, LowerError, LowerEvent, NOT_A_MEMBER, Node, NodeError,
     Op, Outcome, Output, Phase, Request, Role,
     liveness::{Change, PERIOD},
-    lowers::{Connection, LOWERS_MAX, Use, Wish, component},
+    lowers::{Connection, Doubt, LOWERS_MAX, Use, Wish, component},
 };
 use crate::{
     cep,
@@ -37,20 +37,28 @@ impl Node {
         if !matches!(self.phase, Phase::Member(_)) {
             return self.done(op, Err(NOT_A_MEMBER));
         }
-        let mut live = self.lowers.made(&dst, component).into_iter();
-        let live = live.any(|lower| {
-            let connection = self.lowers.connection(lower);
-            connection.is_some_and(|connection| self.lowers.is_live(connection))
-        });
-        if live {
-            let error = NodeError::Connected {
-                component: component.identity().component,
-                dst: dst.as_str().to_owned(),
-            };
-            return self.done(op, Err(error));
-        }
         if self.lowers.is_connecting(&dst, component) {
             return self.done(op, Err(CONNECTING));
+        }
+        let mut live = self.lowers.made(&dst, component).into_iter();
+        let live = live.find(|lower| {
+            let connection = self.lowers.connection(*lower);
+            connection.is_some_and(|connection| self.lowers.is_live(connection))
+        });
+        if let Some(live) = live {
+            // The neighbour may have died just now, and another one taken its place: its next hello tells.
+            let mut witnesses = self.lowers.witnesses(live).into_iter();
+            let witness = witnesses.find(|lower| self.liveness.promises(*lower));
+            let Some(lower) = witness else {
+                return self.done(op, Err(already(&dst, component)));
+            };
+            return self.lowers.doubts.push(Doubt {
+                lower,
+                op,
+                dst,
+                component,
+                qos,
+            });
         }
         let wish = Wish::Connect {
             op,
@@ -86,7 +94,24 @@ impl Node {
         self.done(op, Ok(Outcome::Done));
     }
 
+    /// A neighbour lives, or not: what was doubtful is not any more.
+    fn resolve(&mut self, lower: Lower, lives: bool) {
+        let doubts = self.lowers.doubts.extract_if(.., |it| it.lower == lower);
+        for doubt in doubts.collect::<Vec<_>>() {
+            if lives {
+                self.done(doubt.op, Err(already(&doubt.dst, doubt.component)));
+            } else {
+                self.connect(doubt.op, doubt.dst, doubt.component, doubt.qos);
+            }
+        }
+    }
+
     pub(super) fn cancel(&mut self, op: Op) {
+        let doubts = &mut self.lowers.doubts;
+        if let Some(at) = doubts.iter().position(|doubt| doubt.op == op) {
+            doubts.swap_remove(at);
+            return self.done(op, Err(NodeError::Cancelled));
+        }
         let (request, lower) = self.lowers.of_operation(op);
         let wish = request.and_then(|request| {
             self.outputs.push_back(Output::CancelLower { request });
@@ -189,8 +214,9 @@ impl Node {
         };
         if let Some(change) = self.liveness.hello(now, lower, hello) {
             self.liveness_changed(now, change);
-            self.settle(now);
         }
+        self.resolve(lower, true);
+        self.settle(now);
     }
 
     pub(super) fn liveness_changed(&mut self, now: Instant, change: Change) {
@@ -240,6 +266,7 @@ impl Node {
         if !down {
             return;
         }
+        self.resolve(lower, false);
         if let Some(dst) = dst {
             let component = Component::Data;
             self.outputs.push_back(Output::Parted { dst, component });
@@ -295,6 +322,7 @@ impl Node {
         if let Phase::Member(member) = &mut self.phase {
             member.disconnected(now, lower, &connection);
         }
+        self.resolve(lower, false);
     }
 
     /// A packet arrived on an N-1 flow whose role is not [`Role::Data`] (as far as the driver's data path
@@ -470,12 +498,37 @@ impl Node {
         self.lowers.connect(lower, connection);
         self.outputs.push_back(Output::Role { lower, role });
         for old in old.into_iter().flatten() {
+            let before = self.lowers.connection(old).map(|it| it.peer);
             self.part(now, old);
             self.outputs
                 .push_back(Output::DeallocateLower { lower: old });
+            if let Some(before) = before.filter(|before| *before != peer) {
+                self.leave(now, before);
+            }
         }
         if let Some(op) = op {
             self.done(op, Ok(Outcome::Done));
+        }
+    }
+
+    /// Another member is where this one was: what is left of the connections to it is of no use.
+    fn leave(&mut self, now: Instant, peer: Address) {
+        if self
+            .lowers
+            .connections()
+            .any(|(_, it)| it.peer == peer && it.component == Component::Data && !it.down)
+        {
+            return;
+        }
+        let left = self.lowers.connections().filter(|(_, it)| it.peer == peer);
+        for lower in left.map(|(lower, _)| lower).collect::<Vec<_>>() {
+            let connection = self.lowers.connection(lower);
+            let told = connection.and_then(|it| Some((it.dst.clone()?, it.component)));
+            self.part(now, lower);
+            self.outputs.push_back(Output::DeallocateLower { lower });
+            if let Some((dst, component)) = told {
+                self.outputs.push_back(Output::Parted { dst, component });
+            }
         }
     }
 
@@ -494,6 +547,14 @@ impl Node {
             }
             _ => {}
         }
+    }
+}
+
+/// The component is connected to the neighbour.
+fn already(dst: &Name, component: Component) -> NodeError {
+    NodeError::Connected {
+        component: component.identity().component,
+        dst: dst.as_str().to_owned(),
     }
 }
 

@@ -108,6 +108,12 @@ impl Liveness {
         self.heard(now, lower)
     }
 
+    /// Whether the neighbour says hellos there.
+    pub(super) fn promises(&self, lower: Lower) -> bool {
+        let adjacent = self.adjacent.get(&lower);
+        adjacent.is_some_and(|adjacent| adjacent.period.is_some())
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = self.adjacent.values().filter_map(Adjacent::deadline);
         deadlines.chain(self.next).min()

@@ -37,6 +37,17 @@ impl Wish {
     }
 }
 
+/// A wish for a connection that is there: the neighbour must say hello once more to prove it.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    /// The data adjacency to the neighbour.
+    pub(super) lower: Lower,
+    pub(super) op: Op,
+    pub(super) dst: Name,
+    pub(super) component: Component,
+    pub(super) qos: QosSpec,
+}
+
 /// What an N-1 flow is used for.
 #[derive(Debug)]
 pub(super) enum Use {
@@ -83,6 +94,7 @@ impl Connection {
 #[derive(Debug, Default)]
 pub(super) struct Lowers {
     pub(super) wishes: BTreeMap<Request, Wish>,
+    pub(super) doubts: Vec<Doubt>,
     next_request: u64,
     pub(super) uses: BTreeMap<Lower, Use>,
     connections: u64,
@@ -138,14 +150,32 @@ impl Lowers {
         data.peek().is_some() && data.all(|(_, it)| it.down)
     }
 
-    /// Whether a connection to this name is being made.
+    /// Whether a connection to this name is being made, or looked at.
     pub(super) fn is_connecting(&self, to: &Name, of: Component) -> bool {
         let same = |wish: &Wish| matches!(wish, Wish::Connect { dst, component, .. } if dst == to && *component == of);
-        self.wishes.values().any(same)
+        let doubted = |doubt: &Doubt| doubt.dst == *to && doubt.component == of;
+        self.doubts.iter().any(doubted)
+            || self.wishes.values().any(same)
             || self
                 .uses
                 .values()
                 .any(|used| matches!(used, Use::Connecting(wish) if same(wish)))
+    }
+
+    /// The data adjacencies that tell whether a connection works, but for those that are down.
+    pub(super) fn witnesses(&self, lower: Lower) -> Vec<Lower> {
+        let Some(connection) = self.connection(lower) else {
+            return Vec::new();
+        };
+        if connection.component == Component::Data {
+            return vec![lower];
+        }
+        self.connections()
+            .filter(|(_, it)| {
+                it.component == Component::Data && it.peer == connection.peer && !it.down
+            })
+            .map(|(lower, _)| lower)
+            .collect()
     }
 
     /// The connections that were made to this name.

@@ -99,6 +99,13 @@ impl Net {
     /// A line of members, connected both ways.
     fn line(count: usize) -> Self {
         let mut net = Self::new(count);
+        net.join_line();
+        net
+    }
+
+    fn join_line(&mut self) {
+        let count = self.members.len();
+        let net = self;
         assert!(
             net.run(0, |op| Command::Bootstrap {
                 op,
@@ -116,7 +123,6 @@ impl Net {
             net.connect(number, number - 1);
         }
         net.wait(Duration::from_secs(10));
-        net
     }
 
     fn connect(&mut self, from: usize, to: usize) {

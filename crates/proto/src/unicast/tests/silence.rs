@@ -42,6 +42,18 @@ impl Net {
     }
 }
 
+impl Net {
+    /// A line in which one member says no hellos, as those of 0.23.
+    fn quiet(count: usize, quiet: usize) -> Self {
+        let mut net = Self::new(count);
+        let seed = [9; 32];
+        let wall = Duration::from_secs(1_800_000_000);
+        net.members[quiet].node = Node::new(Settings { seed, wall }, net.now);
+        net.join_line();
+        net
+    }
+}
+
 /// Three members, each connected to both others.
 fn triangle() -> Net {
     let mut net = Net::line(3);
@@ -125,6 +137,66 @@ fn a_connection_to_one_that_seems_dead_is_made_anew_and_replaces_the_old_one() {
     let to_n1 = neighbours.iter().filter(|it| it.dst == Some(name("n1")));
     assert_eq!(to_n1.count(), 2);
     drop(flows);
+}
+
+#[test]
+fn a_connection_to_one_that_died_just_now_is_made_anew_once_that_is_known() {
+    let mut net = triangle();
+    let flows = net.cut(1);
+    let dst = name("n1");
+    let op = net.begin(2, |op| Command::Connect {
+        op,
+        dst,
+        component: Component::Data,
+        qos: QosSpec::RAW,
+    });
+    let dst = name("n1");
+    let second = net.try_connect(2, (Component::Data, 1));
+    assert_eq!(
+        second,
+        Err(NodeError::State(
+            "this connection is being made already; wait until that is done"
+        ))
+    );
+    net.wait(Duration::from_secs(2));
+    assert_eq!(net.members[2].done.remove(&op), Some(Ok(Outcome::Done)));
+    let neighbours = net.members[2].node.status(net.now).neighbours;
+    let to_n1 = neighbours
+        .iter()
+        .filter(|it| it.dst == Some(dst.clone()) && it.component == Component::Data && !it.down);
+    assert_eq!(to_n1.count(), 1);
+    // One that is given up is not made.
+    let op = net.begin(2, |op| Command::Connect {
+        op,
+        dst,
+        component: Component::Data,
+        qos: QosSpec::RAW,
+    });
+    net.begin(2, |_| Command::Cancel { op });
+    assert_eq!(
+        net.members[2].done.remove(&op),
+        Some(Err(NodeError::Cancelled))
+    );
+    drop(flows);
+}
+
+#[test]
+fn a_member_of_0_23_is_never_missed_and_its_connection_is_there() {
+    let mut net = Net::quiet(2, 0);
+    let flows = net.cut(1);
+    net.wait(Duration::from_secs(100));
+    let again = net.try_connect(1, (Component::Data, 0));
+    assert!(
+        matches!(again, Err(NodeError::Connected { .. })),
+        "{again:?}"
+    );
+    for at in 0..2 {
+        let neighbours = net.members[at].node.status(net.now).neighbours;
+        assert!(neighbours.iter().all(|it| !it.down), "n{at}");
+    }
+    net.mend(1, flows);
+    net.wait(Duration::from_secs(20));
+    assert_eq!((net.routes(0), net.routes(1)), (1, 1));
 }
 
 #[test]
