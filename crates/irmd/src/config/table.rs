@@ -250,7 +250,8 @@ impl<'t, 'v> Table<'t, 'v> {
         quantity
     }
 
-    /// A table of strings: key, text and their places, in the order of the file.
+    /// A table of strings, or of arrays of them: key, text and their places, in the order of the file; the key
+    /// of an array comes with each of its strings.
     pub(super) fn pairs(
         &mut self,
         reader: &mut Reader,
@@ -266,12 +267,18 @@ impl<'t, 'v> Table<'t, 'v> {
         };
         let mut pairs = Vec::new();
         for (name, value) in in_order(table) {
-            match value.get_ref().as_str() {
-                Some(text) => pairs.push((
-                    Spanned::new(name.span(), name.get_ref().as_ref()),
-                    Spanned::new(value.span(), text),
-                )),
-                None => wrong_type(reader, name, value, "a string", "\"…\""),
+            let texts = match value.get_ref().as_array() {
+                Some(array) => array.iter().collect(),
+                None => vec![value],
+            };
+            for value in texts {
+                match value.get_ref().as_str() {
+                    Some(text) => pairs.push((
+                        Spanned::new(name.span(), name.get_ref().as_ref()),
+                        Spanned::new(value.span(), text),
+                    )),
+                    None => wrong_type(reader, name, value, "a string", "\"…\""),
+                }
             }
         }
         pairs

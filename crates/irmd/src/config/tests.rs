@@ -277,12 +277,17 @@ fn hosts_and_impairments() {
             Udp4Host::new("a b", Ipv4Addr::new(192, 0, 2, 8), Some(4000)),
         ]
     );
-    let udp =
-        layer("[udp6.x]\nbootstrap = \"l\"\nip = \"::1\"\n[udp6.x.hosts]\noping = \"[::2]:9\"");
-    let ip = "::2".parse().unwrap();
+    let udp = layer(
+        "[udp6.x]\nbootstrap = \"l\"\nip = \"::1\"\n[udp6.x.hosts]\n\
+         oping = [\"[::2]:9\", \"::3\"]\nnone = []",
+    );
+    let [two, three] = ["::2", "::3"].map(|ip| ip.parse().unwrap());
     assert_eq!(
         udp.udp6.unwrap().hosts,
-        [Udp6Host::new("oping", ip, Some(9))]
+        [
+            Udp6Host::new("oping", two, Some(9)),
+            Udp6Host::new("oping", three, None)
+        ]
     );
 
     let local = |options: &str| layer(&format!("[local.x]\nbootstrap = \"l\"\n{options}")).local;
@@ -476,6 +481,12 @@ fn mistakes_are_shown_with_their_place_and_what_is_allowed() {
             "[udp4.x]\nbootstrap = \"l\"\nip = \"1.1.1.1\"\nhosts = { a = \"::1\" }".to_owned(),
             "4:15",
             "the host \"a\" has the address \"::1\"",
+        ),
+        (
+            "[udp4.x]\nbootstrap = \"l\"\nip = \"1.1.1.1\"\nhosts = { a = [\"1.1.1.2\", 7] }"
+                .to_owned(),
+            "4:27",
+            "a string",
         ),
         (
             "[local.x]\nbootstrap = \"l\"\nloss = 101".to_owned(),
