@@ -2,6 +2,7 @@
 
 mod bodies;
 mod fake;
+mod layer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -335,6 +336,17 @@ impl Lab {
     pub(super) fn refuse(&mut self, channel: ConnId, id: u64, kind: ErrorKind) {
         let failure = Failure::from(&Error::new(kind, "refused by the layer"));
         self.send(channel, id, Body::Failure(failure));
+    }
+
+    /// Nothing is left without these connections, and the workers have nothing to do that anybody wants.
+    pub(super) fn end(mut self, conns: &[ConnId]) {
+        for conn in conns {
+            self.disconnect(*conn);
+        }
+        self.assert_empty();
+        self.work_all();
+        self.assert_empty();
+        self.assert_consistent();
     }
 
     /// Everything that a client can leave behind is gone.

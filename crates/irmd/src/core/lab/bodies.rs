@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use o7s::{
-    QosSpec,
+    DirHash, QosSpec,
     control::{
         BindProcess, BindProgram, Body, FlowAccept, FlowAlloc, FlowEnd, FlowInfo, IpcpConfig,
         IpcpType, NameInfo, RegName,
@@ -95,4 +95,10 @@ pub(in crate::core) fn dealloc_body(info: &FlowInfo) -> Body {
         side: info.side,
         ..FlowEnd::default()
     })
+}
+
+/// The hash of a name in the directory of a layer.
+pub(in crate::core) fn hash(name: &str) -> Vec<u8> {
+    let hash = DirHash::Sha3_256.digest(name.as_bytes());
+    hash.as_bytes().to_vec()
 }

@@ -10,7 +10,6 @@ use o7s::control::{
 use o7s::{DirHash, QosSpec};
 use proptest::prelude::*;
 
-use super::network::hash;
 use crate::core::{ConnId, Role, Side, lab::*, security};
 
 #[derive(Debug, Clone)]

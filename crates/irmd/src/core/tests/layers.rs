@@ -1,7 +1,7 @@
 //! IPCPs, and allocation over layers.
 
 use o7s::{
-    DirHash, ErrorKind,
+    ErrorKind,
     control::{
         Body, BootstrapIpcp, CreateIpcp, Empty, Failure, FlowReqArr, FlowResponse, IpcpConfig,
         IpcpFlowAlloc, IpcpState, IpcpType, Pid, UnicastConfig,
@@ -9,27 +9,6 @@ use o7s::{
 };
 
 use crate::core::{ConnId, Side, Signal, lab::*, limits};
-
-fn hash(name: &str) -> Vec<u8> {
-    DirHash::Sha3_256
-        .digest(name.as_bytes())
-        .as_bytes()
-        .to_vec()
-}
-
-/// Lets a layer say that it reaches the destination; the request it gets then.
-fn reachable(lab: &mut Lab, channel: ConnId) -> IpcpFlowAlloc {
-    let (query, body) = lab.asked(channel);
-    assert!(matches!(body, Body::IpcpQuery(_)));
-    lab.done(channel, query);
-    match lab.asked(channel) {
-        (id, Body::IpcpFlowAlloc(request)) => {
-            lab.done(channel, id);
-            request
-        }
-        other => panic!("{other:?}"),
-    }
-}
 
 /// Brings the request back out of the layer; the daemon's answer.
 fn arrive(lab: &mut Lab, channel: ConnId, request: &IpcpFlowAlloc) -> Body {
@@ -45,16 +24,6 @@ fn arrive(lab: &mut Lab, channel: ConnId, request: &IpcpFlowAlloc) -> Body {
     lab.answer(channel, 77).unwrap()
 }
 
-fn response(lab: &mut Lab, channel: ConnId) -> FlowResponse {
-    match lab.asked(channel) {
-        (id, Body::IpcpFlowAllocResp(response)) => {
-            lab.done(channel, id);
-            response
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_flow_over_a_layer_shares_one_segment() {
     let mut lab = Lab::with(false);
@@ -63,7 +32,7 @@ fn a_flow_over_a_layer_shares_one_segment() {
     lab.bind(server, 10, "n");
     let client = lab.process(11, "c");
     let alloc = lab.start(client, alloc_body("n"));
-    let request = reachable(&mut lab, channel);
+    let request = lab.reached(channel);
     assert_eq!(request.hash, hash("n"));
     assert!(matches!(
         arrive(&mut lab, channel, &request),
@@ -73,7 +42,7 @@ fn a_flow_over_a_layer_shares_one_segment() {
     let there = lab.flow(server, accept);
     // The client waits for the layer's word.
     assert!(lab.answer(client, alloc).is_none());
-    let reply = response(&mut lab, channel);
+    let reply = lab.responded(channel);
     assert_eq!(reply.refusal, None);
     lab.send(channel, 0, Body::FlowAllocReply(reply));
     let here = lab.flow(client, alloc);
@@ -100,9 +69,9 @@ fn users_that_share_no_memory_need_a_layer() {
     assert!(error.to_string().contains("not directly"), "{error}");
     let (_, channel) = lab.layer("home");
     let alloc = lab.start(client, alloc_body("n"));
-    let request = reachable(&mut lab, channel);
+    let request = lab.reached(channel);
     arrive(&mut lab, channel, &request);
-    let reply = response(&mut lab, channel);
+    let reply = lab.responded(channel);
     lab.send(channel, 0, Body::FlowAllocReply(reply));
     assert_eq!(lab.flow(client, alloc).peer_pid, 10);
 }
@@ -160,7 +129,7 @@ fn refusals_are_told_at_once() {
     // Registered, but no such name here; then a name without binding.
     for kind in [ErrorKind::Name, ErrorKind::Ipcp] {
         let alloc = lab.start(client, alloc_body("n"));
-        let request = reachable(&mut lab, channel);
+        let request = lab.reached(channel);
         let Body::Failure(failure) = arrive(&mut lab, channel, &request) else {
             panic!("not refused");
         };
@@ -191,11 +160,11 @@ fn a_request_that_is_given_up_leaves_the_layer() {
 
     // While it waits for an acceptor.
     let alloc = lab.start(client, alloc_body("n"));
-    let request = reachable(&mut lab, channel);
+    let request = lab.reached(channel);
     arrive(&mut lab, channel, &request);
     lab.advance(limits::ALLOC);
     assert_eq!(lab.failure(client, alloc), ErrorKind::TimedOut);
-    let reply = response(&mut lab, channel);
+    let reply = lab.responded(channel);
     assert_eq!(reply.flow_id, request.flow_id);
     assert!(reply.refusal.is_some());
     // The layer's late word changes nothing.
@@ -204,7 +173,7 @@ fn a_request_that_is_given_up_leaves_the_layer() {
     // After the acceptor has its end.
     let thread = lab.further(11);
     lab.start(thread, alloc_body("n"));
-    let request = reachable(&mut lab, channel);
+    let request = lab.reached(channel);
     arrive(&mut lab, channel, &request);
     let accept = lab.start(server, accept_body(None));
     let there = lab.flow(server, accept);
@@ -215,8 +184,8 @@ fn a_request_that_is_given_up_leaves_the_layer() {
     // Before the layer has brought it.
     let thread = lab.further(11);
     lab.start(thread, alloc_body("n"));
-    response(&mut lab, channel);
-    let request = reachable(&mut lab, channel);
+    lab.responded(channel);
+    let request = lab.reached(channel);
     lab.disconnect(thread);
     assert!(matches!(
         arrive(&mut lab, channel, &request),
@@ -239,7 +208,7 @@ fn the_death_of_an_ipcp_ends_what_waits_for_it() {
     let asked = lab.start(server, alloc_body("n"));
     lab.asked(channel);
     let under_way = lab.start(server, alloc_body("n"));
-    let request = reachable(&mut lab, channel);
+    let request = lab.reached(channel);
     arrive(&mut lab, channel, &request);
     let reg = lab.start(manager, reg_body("n", pid));
     lab.child_exited(pid);

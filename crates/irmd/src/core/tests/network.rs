@@ -1,35 +1,18 @@
 //! Flows that end in an IPCP: allocation both ways, and every order in which the ends go.
 
 use o7s::{
-    DirHash, ErrorKind, QosSpec,
+    ErrorKind, QosSpec,
     control::{Body, Failure, FlowEnd, FlowInfo, FlowReqArr, FlowResponse, IpcpFlowAlloc},
 };
 
 use crate::core::{ConnId, Side, lab::*, limits};
 
-/// Of a name in the directory of the layer.
-pub(super) fn hash(name: &str) -> Vec<u8> {
-    DirHash::Sha3_256
-        .digest(name.as_bytes())
-        .as_bytes()
-        .to_vec()
-}
-
 /// The layer says that it reaches the destination, and gets the request with its end.
 pub(super) fn asked_for(lab: &mut Lab, channel: ConnId) -> (IpcpFlowAlloc, FlowInfo) {
-    let (query, body) = lab.asked(channel);
-    assert!(matches!(body, Body::IpcpQuery(_)), "{body:?}");
-    lab.done(channel, query);
-    lab.work_all();
-    match lab.asked(channel) {
-        (id, Body::IpcpFlowAlloc(request)) => {
-            lab.done(channel, id);
-            let end = request.end.clone().unwrap();
-            assert_eq!((end.flow_id, end.side), (request.flow_id, 1));
-            (request, end)
-        }
-        other => panic!("{other:?}"),
-    }
+    let request = lab.reached(channel);
+    let end = request.end.clone().unwrap();
+    assert_eq!((end.flow_id, end.side), (request.flow_id, 1));
+    (request, end)
 }
 
 /// The layer grants a flow to "far".

@@ -17,17 +17,6 @@ use crate::core::{
 
 const X25519: &str = "kex=X25519\n";
 
-/// Nothing is left, and the workers have nothing to do that anybody wants.
-fn end(mut lab: Lab, conns: &[ConnId]) {
-    for conn in conns {
-        lab.disconnect(*conn);
-    }
-    lab.assert_empty();
-    lab.work_all();
-    lab.assert_empty();
-    lab.assert_consistent();
-}
-
 /// The layer grants a flow; `change` is what somebody on the way does to the response.
 fn grant(
     lab: &mut Lab,
@@ -94,7 +83,7 @@ fn a_flow_into_a_network_is_as_secret_as_its_server_says() {
     lab.call(client, dealloc_body(&info)).unwrap();
     let told = told_of(&mut lab, channel);
     give_back(&mut lab, channel, told);
-    end(lab, &[client]);
+    lab.end(&[client]);
 }
 
 /// Another request for the same flow, which a server would answer.
@@ -142,7 +131,7 @@ fn a_request_of_a_network_is_checked_before_anybody_hears_of_it() {
     lab.call(server, dealloc_body(&info)).unwrap();
     let told = told_of(&mut lab, channel);
     give_back(&mut lab, channel, told);
-    end(lab, &[server]);
+    lab.end(&[server]);
 }
 
 #[test]
@@ -173,7 +162,7 @@ fn a_request_that_is_refused_is_the_answer_to_the_ipcp_and_nothing_else() {
         assert!(lab.core.layer_allocs.is_empty());
         lab.assert_consistent();
     }
-    end(lab, &[server]);
+    lab.end(&[server]);
 }
 
 #[test]
@@ -222,7 +211,7 @@ fn a_response_that_is_refused_ends_the_end_of_the_ipcp() {
         assert_eq!((told.flow_id, told.side), (request.flow_id, 1));
         give_back(&mut lab, channel, told);
         assert!(lab.core.flows.is_empty());
-        end(lab, &[client]);
+        lab.end(&[client]);
     }
 }
 
@@ -306,7 +295,7 @@ fn an_allocation_over_a_network_may_end_while_a_worker_is_busy() {
                 _ => assert!(!lab.fake.sent.iter().any(|(to, ..)| *to == channel)),
             }
             assert!(lab.fake.flows.is_empty(), "{how:?} {completing}");
-            end(lab, &[client, further]);
+            lab.end(&[client, further]);
         }
     }
 }
@@ -356,6 +345,6 @@ fn a_request_of_a_network_may_end_while_a_worker_is_busy() {
             assert!(lab.answer(server, accept).is_none());
         }
         assert!(lab.fake.flows.is_empty());
-        end(lab, &[server]);
+        lab.end(&[server]);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use o7s::{
-    DirHash, ErrorKind,
+    ErrorKind,
     control::{
         Body, Cancel, FlowInfo, FlowReqArr, FlowResponse, IpcpFlowAlloc, NameInfo, NameRef,
         SecurityPaths,
@@ -28,17 +28,6 @@ fn pair(lab: &mut Lab, name: &str) -> (ConnId, u64, ConnId) {
     (server, accept, client)
 }
 
-/// Nothing is left, and the workers have nothing to do that anybody wants.
-fn end(mut lab: Lab, conns: &[ConnId]) {
-    for conn in conns {
-        lab.disconnect(*conn);
-    }
-    lab.assert_empty();
-    lab.work_all();
-    lab.assert_empty();
-    lab.assert_consistent();
-}
-
 fn assert_secret(a: &FlowInfo, b: &FlowInfo, bits: u32) {
     assert_eq!(a.flow_id, b.flow_id);
     assert_eq!((a.qos.cypher_s, b.qos.cypher_s), (bits, bits));
@@ -60,7 +49,7 @@ fn without_security_nobody_works_for_a_direct_flow() {
         assert_eq!(info.extensions, Some(EXTENSIONS));
         assert_eq!(info.peer_name, "");
     }
-    end(lab, &[server, client]);
+    lab.end(&[server, client]);
 }
 
 #[test]
@@ -91,7 +80,7 @@ fn both_ends_of_a_direct_flow_get_one_key_and_the_acceptor_is_asked_last() {
         let (c, d) = (lab.flow(client, alloc), lab.flow(server, next));
         assert_ne!(a.secret, c.secret);
         assert_eq!(c.secret, d.secret);
-        end(lab, &[server, client]);
+        lab.end(&[server, client]);
     }
 }
 
@@ -106,7 +95,7 @@ fn a_server_that_wants_encryption_refuses_a_client_that_does_not() {
     // The acceptor still waits.
     assert!(lab.answer(server, accept).is_none());
     assert!(lab.fake.flows.is_empty());
-    end(lab, &[server, client]);
+    lab.end(&[server, client]);
 }
 
 #[test]
@@ -117,7 +106,7 @@ fn a_program_that_asks_for_encryption_never_gets_a_clear_flow() {
     let alloc = lab.start(client, alloc_secret("n", 128));
     lab.work_all();
     assert_eq!(lab.failure(client, alloc), ErrorKind::Crypt);
-    end(lab, &[server, client]);
+    lab.end(&[server, client]);
 }
 
 #[test]
@@ -174,7 +163,7 @@ fn whoever_leaves_while_a_worker_is_busy_leaves_nothing() {
         } else {
             vec![server, client, further]
         };
-        end(lab, &conns);
+        lab.end(&conns);
     }
 }
 
@@ -187,7 +176,7 @@ fn a_server_that_leaves_while_a_worker_is_busy_is_missed() {
     lab.disconnect(server);
     lab.work_all();
     assert_eq!(lab.failure(client, alloc), ErrorKind::Ipcp);
-    end(lab, &[client]);
+    lab.end(&[client]);
 }
 
 #[test]
@@ -235,26 +224,6 @@ fn users_take_turns_and_have_limits() {
     lab.assert_consistent();
 }
 
-fn hash(name: &str) -> Vec<u8> {
-    let hash = DirHash::Sha3_256.digest(name.as_bytes());
-    hash.as_bytes().to_vec()
-}
-
-/// The layer reaches the destination and takes the request in.
-fn through(lab: &mut Lab, channel: ConnId) -> IpcpFlowAlloc {
-    let (query, body) = lab.asked(channel);
-    assert!(matches!(body, Body::IpcpQuery(_)), "{body:?}");
-    lab.done(channel, query);
-    lab.work_all();
-    match lab.asked(channel) {
-        (id, Body::IpcpFlowAlloc(request)) => {
-            lab.done(channel, id);
-            request
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
 /// The layer brings a request.
 fn arrive(lab: &mut Lab, channel: ConnId, request: &IpcpFlowAlloc, bytes: Vec<u8>) {
     let arrived = FlowReqArr {
@@ -268,34 +237,24 @@ fn arrive(lab: &mut Lab, channel: ConnId, request: &IpcpFlowAlloc, bytes: Vec<u8
     lab.send(channel, 77, Body::FlowReqArr(arrived));
 }
 
-fn responded(lab: &mut Lab, channel: ConnId) -> FlowResponse {
-    match lab.asked(channel) {
-        (id, Body::IpcpFlowAllocResp(response)) => {
-            lab.done(channel, id);
-            response
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn every_flow_over_a_layer_carries_a_request_and_a_response() {
     let mut lab = Lab::with(false);
     let (_, channel) = lab.layer("home");
     let (server, accept, client) = pair(&mut lab, "n");
     let alloc = lab.start(client, alloc_body("n"));
-    let request = through(&mut lab, channel);
+    let request = lab.reached(channel);
     assert!(request.piggyback.len() >= 36);
     arrive(&mut lab, channel, &request, request.piggyback.clone());
     assert!(lab.fake.work.is_empty());
     assert!(matches!(lab.answer(channel, 77), Some(Body::FlowId(_))));
-    let response = responded(&mut lab, channel);
+    let response = lab.responded(channel);
     assert!(response.piggyback.len() >= 84);
     lab.send(channel, 0, Body::FlowAllocReply(response));
     let (a, b) = (lab.flow(client, alloc), lab.flow(server, accept));
     assert_eq!((a.secret, b.secret), (None, None));
     assert!(lab.fake.work.is_empty());
-    end(lab, &[server, client]);
+    lab.end(&[server, client]);
 }
 
 /// Row 13 of the reference's defects: the destination needs no name here.
@@ -306,12 +265,12 @@ fn a_destination_without_a_name_has_default_files() {
     lab.configure(Role::Client, "far", X25519);
     let client = lab.process(11, "client");
     lab.start(client, alloc_body("far"));
-    let request = through(&mut lab, channel);
+    let request = lab.reached(channel);
     assert!(request.piggyback.len() >= 80);
     // Cipher and key exchange are in it.
     assert_eq!(request.piggyback[24..26], 901_u16.to_be_bytes());
     assert_eq!(request.piggyback[32..34], 44_u16.to_be_bytes());
-    end(lab, &[client]);
+    lab.end(&[client]);
 }
 
 #[test]
@@ -322,7 +281,7 @@ fn absent_short_and_old_requests_reach_no_program() {
     let mut first = None;
     for case in 0..4 {
         let alloc = lab.start(client, alloc_body("n"));
-        let request = through(&mut lab, channel);
+        let request = lab.reached(channel);
         let bytes = match case {
             0 => Vec::new(),
             1 => request.piggyback[..35].to_vec(),
@@ -355,17 +314,17 @@ fn absent_short_and_old_requests_reach_no_program() {
         if case == 2 {
             // One that is good, to be repeated.
             let alloc = lab.start(client, alloc_body("n"));
-            let request = through(&mut lab, channel);
+            let request = lab.reached(channel);
             first = Some(request.piggyback.clone());
             arrive(&mut lab, channel, &request, request.piggyback.clone());
             assert!(matches!(lab.answer(channel, 77), Some(Body::FlowId(_))));
-            let response = responded(&mut lab, channel);
+            let response = lab.responded(channel);
             lab.send(channel, 0, Body::FlowAllocReply(response));
             lab.flow(client, alloc);
             lab.flow(server, accept);
         }
     }
-    end(lab, &[server, client]);
+    lab.end(&[server, client]);
 }
 
 #[test]
@@ -376,7 +335,7 @@ fn a_secret_flow_over_a_layer() {
     lab.configure(Role::Client, "n", X25519);
     lab.configure(Role::Server, "n", "kex=X25519\ncipher=chacha20-poly1305");
     let alloc = lab.start(client, alloc_body("n"));
-    let request = through(&mut lab, channel);
+    let request = lab.reached(channel);
     assert!(request.piggyback.len() >= 80);
     arrive(&mut lab, channel, &request, request.piggyback.clone());
     // Neither layer nor program hears of it before it has been checked.
@@ -384,7 +343,7 @@ fn a_secret_flow_over_a_layer() {
     assert!(lab.answer(server, accept).is_none());
     assert!(lab.work());
     assert!(matches!(lab.answer(channel, 77), Some(Body::FlowId(_))));
-    let response = responded(&mut lab, channel);
+    let response = lab.responded(channel);
     let b = lab.flow(server, accept);
     lab.send(channel, 0, Body::FlowAllocReply(response));
     assert!(lab.answer(client, alloc).is_none());
@@ -396,7 +355,7 @@ fn a_secret_flow_over_a_layer() {
     for (conn, info) in [(client, &a), (server, &b)] {
         lab.call(conn, dealloc_body(info)).unwrap();
     }
-    end(lab, &[server, client]);
+    lab.end(&[server, client]);
 }
 
 #[test]
@@ -407,11 +366,11 @@ fn a_response_that_was_changed_ends_both_ends() {
         let (server, accept, client) = pair(&mut lab, "n");
         lab.configure(Role::Client, "n", X25519);
         let alloc = lab.start(client, alloc_body("n"));
-        let request = through(&mut lab, channel);
+        let request = lab.reached(channel);
         arrive(&mut lab, channel, &request, request.piggyback.clone());
         lab.work_all();
         lab.answer(channel, 77).unwrap();
-        let mut response = responded(&mut lab, channel);
+        let mut response = lab.responded(channel);
         response.piggyback[at] ^= 1;
         let there = lab.flow(server, accept);
         lab.send(channel, 0, Body::FlowAllocReply(response));
@@ -425,7 +384,7 @@ fn a_response_that_was_changed_ends_both_ends() {
             assert_eq!(lab.fake.gone_ends, [(there.flow_id, Side::A)]);
             assert_eq!(lab.notices(server).len(), 1);
         }
-        end(lab, &[server, client]);
+        lab.end(&[server, client]);
     }
 }
 
@@ -450,12 +409,12 @@ fn bring(lab: &mut Lab, channel: ConnId, point: Point, conns: [ConnId; 2]) -> (u
         assert_eq!(lab.fake.work.len(), 1);
         return (accept, alloc);
     }
-    let request = through(lab, channel);
+    let request = lab.reached(channel);
     arrive(lab, channel, &request, request.piggyback.clone());
     if point == Point::Completing {
         lab.work_all();
         lab.answer(channel, 77).unwrap();
-        let response = responded(lab, channel);
+        let response = lab.responded(channel);
         lab.send(channel, 0, Body::FlowAllocReply(response));
     }
     assert_eq!(lab.fake.work.len(), 1);
@@ -499,7 +458,7 @@ fn an_allocation_over_a_layer_may_end_at_any_step() {
                 (_, Point::Completing) => assert_eq!(lab.fake.gone_ends.len(), 1),
                 _ => assert!(lab.fake.flows.is_empty()),
             }
-            end(lab, &[server, client]);
+            lab.end(&[server, client]);
         }
     }
 }
@@ -519,7 +478,7 @@ fn a_name_destroyed_while_its_request_is_checked_refuses_it() {
         panic!("no refusal");
     };
     assert_eq!(failure.errno, ErrorKind::Name.errno());
-    end(lab, &[server, client]);
+    lab.end(&[server, client]);
 }
 
 #[test]
