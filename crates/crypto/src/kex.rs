@@ -15,7 +15,7 @@ use aws_lc_rs::{
 use pkcs8::PrivateKeyInfoRef;
 use x509_cert::{
     der::{Decode as _, Encode as _, asn1::ObjectIdentifier},
-    spki::SubjectPublicKeyInfoRef,
+    spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef},
 };
 use zeroize::Zeroizing;
 
@@ -73,6 +73,23 @@ pub struct PublicKey {
     field: Vec<u8>,
     /// The key without its wrapping.
     raw: Vec<u8>,
+}
+
+/// The curve that the parameters of an EC key name.
+fn curve_of(algorithm: &AlgorithmIdentifierRef<'_>) -> Option<Kex> {
+    match algorithm.parameters_oid() {
+        Ok(P256) => Some(Kex::Prime256v1),
+        Ok(P384) => Some(Kex::Secp384r1),
+        Ok(P521) => Some(Kex::Secp521r1),
+        _ => None,
+    }
+}
+
+/// The group of RFC 7919 that the parameters of a DH key are.
+fn group_of(algorithm: &AlgorithmIdentifierRef<'_>) -> Option<&'static Group> {
+    let parameters = algorithm.parameters?.to_der().ok()?;
+    let (prime, generator) = der::dh_parameters(&parameters)?;
+    Group::with_prime(&prime, &generator)
 }
 
 fn curve(kex: Kex) -> Option<&'static agreement::Algorithm> {
@@ -194,13 +211,8 @@ impl PrivateKey {
         }
         match oid {
             EC => {
-                let curve_of = info.algorithm.parameters_oid();
-                let kex = match curve_of {
-                    Ok(P256) => Kex::Prime256v1,
-                    Ok(P384) => Kex::Secp384r1,
-                    Ok(P521) => Kex::Secp521r1,
-                    _ => return Err(bad("an elliptic curve other than P-256, P-384, P-521")),
-                };
+                let kex = curve_of(&info.algorithm)
+                    .ok_or_else(|| bad("an elliptic curve other than P-256, P-384, P-521"))?;
                 let algorithm = curve(kex).ok_or(no(kex, "keys"))?;
                 let key = agreement::PrivateKey::from_private_key_der(algorithm, der)
                     .map_err(|error| bad(&error.to_string()))?;
@@ -217,13 +229,7 @@ impl PrivateKey {
                 Ok(Self::x448(Zeroizing::new(scalar)))
             }
             OID_DH => {
-                let parameters = info
-                    .algorithm
-                    .parameters
-                    .and_then(|parameters| parameters.to_der().ok())
-                    .unwrap_or_default();
-                let group = der::dh_parameters(&parameters)
-                    .and_then(|(prime, generator)| Group::with_prime(&prime, &generator))
+                let group = group_of(&info.algorithm)
                     .ok_or_else(|| bad("a DH key outside of the groups of RFC 7919"))?;
                 let exponent = der::whole_integer(octets)
                     .ok_or_else(|| bad("a malformed DH private value"))?;
@@ -412,25 +418,15 @@ impl PublicKey {
             .as_bytes()
             .ok_or_else(|| unknown("a key of broken bytes"))?;
         let kex = match spki.algorithm.oid {
-            EC => match spki.algorithm.parameters_oid() {
-                Ok(P256) => Kex::Prime256v1,
-                Ok(P384) => Kex::Secp384r1,
-                Ok(P521) => Kex::Secp521r1,
-                _ => return Err(unknown("its curve is none of P-256, P-384, P-521")),
-            },
+            EC => curve_of(&spki.algorithm)
+                .ok_or_else(|| unknown("its curve is none of P-256, P-384, P-521"))?,
             OID_X25519 => Kex::X25519,
             OID_X448 => Kex::X448,
             ML_KEM_512 => Kex::MlKem512,
             ML_KEM_768 => Kex::MlKem768,
             ML_KEM_1024 => Kex::MlKem1024,
             OID_DH => {
-                let parameters = spki
-                    .algorithm
-                    .parameters
-                    .and_then(|parameters| parameters.to_der().ok())
-                    .unwrap_or_default();
-                let group = der::dh_parameters(&parameters)
-                    .and_then(|(prime, generator)| Group::with_prime(&prime, &generator))
+                let group = group_of(&spki.algorithm)
                     .ok_or_else(|| unknown("its DH group is none of ffdhe2048, 3072, 4096"))?;
                 let y =
                     der::whole_integer(bits).ok_or_else(|| unknown("its DH value is no number"))?;
