@@ -13,6 +13,7 @@ pub mod frcp;
 pub mod graph;
 pub mod linkstate;
 pub mod oap;
+mod random;
 pub mod schedule;
 pub mod shim;
 pub mod unicast;

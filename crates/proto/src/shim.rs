@@ -104,7 +104,6 @@ mod endpoints;
 mod event;
 mod format;
 mod query;
-mod random;
 mod requester;
 mod stats;
 mod timers;
@@ -124,12 +123,12 @@ pub use event::{
 pub use format::{Address, Arrived, Data, Foreign, Format, Header, Management, Path};
 pub use stats::{Discard, Discards, Stats};
 
+use crate::random::Random;
 use acceptor::{Answers, Arrivals, Peer, Request};
 use admission::Admission;
 use directory::Directory;
 use endpoints::Endpoints;
 use query::Query;
-use random::Random;
 use requester::{Asking, Reply};
 use timers::{Timer, Timers};
 

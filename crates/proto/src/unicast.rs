@@ -26,7 +26,6 @@ mod lookups;
 mod lowers;
 mod member;
 mod output;
-mod random;
 mod status;
 
 use std::{
@@ -47,11 +46,10 @@ pub use o7s_wire::dt::Address;
 pub use output::{FlowRequest, NodeError, Outcome, Output, Role};
 pub use status::{Neighbour, Status};
 
-use crate::{cep::Handshakes, linkstate};
+use crate::{cep::Handshakes, linkstate, random::Random};
 use liveness::Liveness;
 use lowers::Lowers;
 use member::Member;
-use random::Random;
 
 /// What a node starts with.
 #[derive(Clone, Copy, PartialEq, Eq)]

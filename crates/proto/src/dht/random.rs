@@ -1,26 +1,23 @@
-//! Random numbers from a seed, that nobody can tell in advance who has seen earlier ones.
+//! Random numbers of the directory: cookies, keys, times.
 
 use std::time::Duration;
 
-use o7s_wire::{dht::Key, hash::DirHash};
+use o7s_wire::dht::Key;
 
-/// Hashes of the seed and a counter.
+use crate::random;
+
+/// Random bytes, used up eight by eight: the directory needs many numbers.
 #[derive(Clone)]
 pub(super) struct Random {
-    /// Seed, then counter.
-    input: [u8; 40],
-    counter: u64,
+    source: random::Random,
     block: [u8; 32],
     used: usize,
 }
 
 impl Random {
     pub(super) fn new(seed: [u8; 32]) -> Self {
-        let mut input = [0; 40];
-        input[..32].copy_from_slice(&seed);
         Self {
-            input,
-            counter: 0,
+            source: random::Random::new(seed),
             block: [0; 32],
             used: 32,
         }
@@ -28,10 +25,7 @@ impl Random {
 
     pub(super) fn number(&mut self) -> u64 {
         if self.used + 8 > self.block.len() {
-            self.input[32..].copy_from_slice(&self.counter.to_be_bytes());
-            self.counter += 1;
-            let hash = DirHash::Sha3_256.digest(&self.input);
-            self.block.copy_from_slice(&hash.as_bytes()[..32]);
+            self.block = self.source.bytes();
             self.used = 0;
         }
         let mut octets = [0; 8];
@@ -70,7 +64,7 @@ impl Random {
     }
 }
 
-/// Without the seed.
+/// Without the numbers that come next.
 impl std::fmt::Debug for Random {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Random").finish_non_exhaustive()

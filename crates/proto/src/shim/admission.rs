@@ -11,7 +11,8 @@ use std::{
 
 use o7s_wire::eth::MacAddr;
 
-use super::{Address, Rate, random::Random};
+use super::{Address, Rate};
+use crate::random::Random;
 
 const BUCKETS: usize = 1024;
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Most ids at rest; the oldest become free beyond.
 const MAX_RESTING: usize = 1 << 16;

@@ -464,7 +464,7 @@ impl Node {
     fn connected(&mut self, now: Instant, lower: Lower, identity: &Identity, peer: Address) {
         let (qos, dst, op) = match self.lowers.uses.remove(&lower) {
             Some(Use::Connecting(Wish::Enroll { op })) => {
-                let id = EnrollmentId(self.random.eight());
+                let id = EnrollmentId(self.random.number().to_be_bytes());
                 let wall = self.wall_time(now);
                 let (enrollee, packet) = Enrollee::start(now, wall, id, Kind::Unicast);
                 self.outputs

@@ -14,7 +14,7 @@ use o7s_wire::{
 
 use super::{
     Command, Component, FlowRequest, Lower, Node, Outcome, Output, Phase, lookups::Lookups,
-    lowers::Connection, random::Random,
+    lowers::Connection,
 };
 use crate::{
     dht::{self, Dht},
@@ -22,6 +22,7 @@ use crate::{
     fa::{self, FlowAllocator, RespondError},
     forwarding::{FlowToken, Policy, Route, Table},
     linkstate::{self, Link, LinkState},
+    random::Random,
 };
 
 /// A member.
@@ -80,13 +81,13 @@ impl Member {
             enroller: Enroller::new(config.clone()),
             routing: LinkState::new(routing, address, now),
             dht: Dht::new(dht, dht_seed, now, wall),
-            fa: FlowAllocator::new(fa::Config::new(address, config.hash), move || eids.long()),
+            fa: FlowAllocator::new(fa::Config::new(address, config.hash), move || eids.number()),
             lookups: Lookups::default(),
             adjacent: BTreeMap::new(),
             managed: BTreeMap::new(),
             routes: Vec::new(),
             reached: BTreeSet::new(),
-            table_seed: random.long(),
+            table_seed: random.number(),
             stale: false,
             newly_reached: Vec::new(),
             closed: Vec::new(),
