@@ -4,6 +4,7 @@
 //! What it says besides is bounded: its directory asks more (`spec/directory-enrollment.md` §8), and its
 //! updates are numbered one ahead, since the first is repeated (`spec/unicast.md` §14 trap 17).
 
+mod conversation;
 mod unicast_replay;
 
 use std::{ops::Range, time::Duration};

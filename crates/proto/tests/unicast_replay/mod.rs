@@ -9,7 +9,6 @@
 //! stored.
 
 mod beside;
-mod conversation;
 mod identifiers;
 
 use std::{
@@ -34,9 +33,9 @@ use o7s_wire::{
     qos::QosSpec,
 };
 
+use crate::conversation::{Event, Step, conversation};
 use beside::Line;
 pub(crate) use beside::Report;
-use conversation::{Event, Step, conversation};
 pub(crate) use identifiers::{Id, Place, Said};
 use identifiers::{Visitor, allocation};
 
