@@ -10,6 +10,7 @@
 //! [`Sender`] and [`Receiver`] belong to one flow and run in the data path; updates travel as messages of
 //! the flow allocator ([`crate::fa`]).
 
+mod echoes;
 mod rate;
 mod receiver;
 mod sender;

@@ -104,7 +104,11 @@ struct Remote {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// The request was sent to this member.
-    PendingOut { peer: Address, deadline: Instant },
+    PendingOut {
+        peer: Address,
+        deadline: Instant,
+        asked: Instant,
+    },
     /// The request arrived from there.
     PendingIn { remote: Remote, deadline: Instant },
     /// Both ends agreed.
@@ -226,7 +230,11 @@ impl FlowAllocator {
         }
         let deadline = now + self.config.timeout;
         let flow = Flow {
-            state: State::PendingOut { peer, deadline },
+            state: State::PendingOut {
+                peer,
+                deadline,
+                asked: now,
+            },
             cube: QosCube::of(qos),
         };
         // Stored first, then sent (trap 8).
@@ -280,7 +288,7 @@ impl FlowAllocator {
         self.deadlines.remove(&(deadline, flow));
         self.outputs.push_back(Output::Opened { flow });
         self.send(remote.address, message, Some(flow));
-        self.activate(flow, remote);
+        self.activate(flow, remote, None);
         Ok(())
     }
 
@@ -351,7 +359,7 @@ impl FlowAllocator {
                 source_eid,
                 response,
                 data,
-            } => self.replied(eid, source_eid, response, data),
+            } => self.replied(now, eid, source_eid, response, data),
             Message::Update { eid, ece } => self.updated(eid, ece),
         }
         Ok(())
@@ -400,8 +408,12 @@ impl FlowAllocator {
         });
     }
 
-    fn replied(&mut self, flow: Eid, source_eid: Eid, response: i32, data: &[u8]) {
-        let Some(State::PendingOut { peer, deadline }) = self.flows.get(flow).map(|it| it.state)
+    fn replied(&mut self, now: Instant, flow: Eid, source_eid: Eid, response: i32, data: &[u8]) {
+        let Some(State::PendingOut {
+            peer,
+            deadline,
+            asked,
+        }) = self.flows.get(flow).map(|it| it.state)
         else {
             // Too late, a copy, or a guess.
             self.counters.unknown_replies += 1;
@@ -427,7 +439,8 @@ impl FlowAllocator {
             address: peer,
             eid: source_eid,
         };
-        self.activate(flow, remote);
+        let answer = now.saturating_duration_since(asked);
+        self.activate(flow, remote, Some(answer));
     }
 
     fn updated(&mut self, flow: Eid, ece: u16) {
@@ -443,7 +456,7 @@ impl FlowAllocator {
         }
     }
 
-    fn activate(&mut self, flow: Eid, remote: Remote) {
+    fn activate(&mut self, flow: Eid, remote: Remote, answer: Option<Duration>) {
         let Some(entry) = self.flows.get_mut(flow) else {
             return;
         };
@@ -454,6 +467,7 @@ impl FlowAllocator {
             peer: remote.address,
             peer_eid: remote.eid,
             cube,
+            answer,
         });
     }
 

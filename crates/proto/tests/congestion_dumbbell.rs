@@ -99,7 +99,9 @@ fn run(setup: &Setup) -> Outcome {
             } else {
                 Controller::Rate
             };
-            let sender = Sender::with_controller(Policy::MultiBitEcn, controller, epoch, at(start));
+            let mut sender =
+                Sender::with_controller(Policy::MultiBitEcn, controller, epoch, at(start));
+            sender.answer_takes(2 * setup.delay);
             (sender, Receiver::new(Policy::MultiBitEcn))
         })
         .collect();
@@ -154,7 +156,7 @@ fn run(setup: &Setup) -> Outcome {
                     push(&mut events, update, Event::Update { flow, level });
                 }
             }
-            Event::Update { flow, level } => ends[flow].0.update(level),
+            Event::Update { flow, level } => ends[flow].0.update(at(now), level),
         }
     }
     let seconds = half as f64 / 1e9;
@@ -176,16 +178,60 @@ const SETUP: Setup = Setup {
     seed: 1,
 };
 
-/// Every flow has its share, the link is used, and the queue is far from full.
+/// Every flow has its share, the link is used, and the queue is short: nothing is lost.
 #[track_caller]
 fn check(setup: &Setup) {
     let outcome = run(setup);
     let used = outcome.used(setup);
-    assert!(outcome.fairness() >= 0.98, "{setup:?} {outcome:?}");
+    assert!(outcome.fairness() >= 0.95, "{setup:?} {outcome:?}");
     assert!(used >= 0.85, "{used} {setup:?} {outcome:?}");
-    assert!(outcome.queue < QUEUE as f64 * 0.6, "{setup:?} {outcome:?}");
-    assert!(outcome.lost < 0.02, "{setup:?} {outcome:?}");
-    assert!(outcome.longest <= QUEUE, "{setup:?} {outcome:?}");
+    assert!(outcome.queue < QUEUE as f64 * 0.25, "{setup:?} {outcome:?}");
+    assert!(outcome.lost == 0.0, "{setup:?} {outcome:?}");
+    assert!(outcome.longest < QUEUE, "{setup:?} {outcome:?}");
+}
+
+/// 0.25 Mbit/s each: a queue of 100 packets takes 1.6 s with two of them, and reports are a quarter of a
+/// second apart.
+#[test]
+fn slow_flows_share_a_slow_link() {
+    for (flows, delay) in [(2, 1), (4, 25), (4, 100), (16, 1), (64, 25)] {
+        check(&Setup {
+            flows,
+            rate: 31_250 * flows as u64,
+            delay: Duration::from_millis(delay),
+            duration: Duration::from_secs(120),
+            seed: flows as u64 + delay,
+            ..SETUP
+        });
+    }
+}
+
+/// When much more is sent than gets through, reports come too rarely for the count of packets between them:
+/// 0.23 takes that for the end of congestion, and never slows down again.
+#[test]
+fn a_flood_at_the_start_ends() {
+    let setup = Setup {
+        flows: 64,
+        rate: 2_000_000,
+        delay: Duration::from_millis(100),
+        starts: Duration::from_millis(1),
+        duration: Duration::from_secs(120),
+        ..SETUP
+    };
+    let ours = run(&setup);
+    assert!(ours.fairness() >= 0.9 && ours.lost == 0.0, "{ours:?}");
+    assert!(
+        ours.queue < QUEUE as f64 * 0.25 && ours.used(&setup) > 0.85,
+        "{ours:?}"
+    );
+    let slots = run(&Setup {
+        flows: 16,
+        slots: 16,
+        rate: 500_000,
+        duration: Duration::from_secs(6),
+        ..setup
+    });
+    assert!(slots.lost > 0.5, "{slots:?}");
 }
 
 #[test]
@@ -194,6 +240,7 @@ fn flows_of_a_slow_link_share_it() {
         check(&Setup {
             flows,
             rate: 1_250_000,
+            duration: Duration::from_secs(60),
             seed: flows as u64,
             ..SETUP
         });
@@ -202,12 +249,12 @@ fn flows_of_a_slow_link_share_it() {
 
 #[test]
 fn flows_share_a_link_whatever_their_delay() {
-    for delay in [1, 5, 20] {
-        for flows in [2, 3, 5, 10] {
+    for delay in [1, 20] {
+        for flows in [2, 10] {
             check(&Setup {
                 flows,
                 delay: Duration::from_millis(delay),
-                duration: Duration::from_secs(10),
+                duration: Duration::from_secs(40),
                 seed: flows as u64 * 7919 + delay,
                 ..SETUP
             });
@@ -222,7 +269,7 @@ fn flows_of_a_fast_link_share_it() {
             flows,
             rate: 125_000_000,
             delay: Duration::from_millis(1),
-            duration: Duration::from_secs(3),
+            duration: Duration::from_secs(4),
             seed: flows as u64,
             ..SETUP
         });
@@ -235,7 +282,7 @@ fn latecomers_get_their_share() {
     check(&Setup {
         flows: 6,
         starts: Duration::from_secs(6),
-        duration: Duration::from_secs(16),
+        duration: Duration::from_secs(60),
         ..SETUP
     });
 }
@@ -246,7 +293,7 @@ fn a_flow_alone_uses_the_link() {
     check(&Setup { flows: 1, ..SETUP });
 }
 
-/// A sender of 0.23 does not push ours out.
+/// On a link on which a sender of 0.23 is not too fast from the start, it does not push ours out.
 #[test]
 fn a_flow_of_0_23_leaves_ours_room() {
     let setup = Setup { slots: 1, ..SETUP };

@@ -97,12 +97,14 @@ impl Unicast {
                 remote,
                 remote_eid,
                 cube,
+                answer,
             } => {
                 return self.order(Order::Up {
                     flow,
                     remote,
                     remote_eid,
                     cube,
+                    answer,
                 });
             }
             Output::FlowClosed { flow } => return self.order(Order::Close(flow)),

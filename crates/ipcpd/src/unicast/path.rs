@@ -221,7 +221,9 @@ impl Forwarder {
             }
             Verdict::Component { component, ecn } => {
                 let payload = packet.get(HEADER..).unwrap_or_default();
-                if component == Component::FlowAllocator && self.congestion_update(payload) {
+                if component == Component::FlowAllocator
+                    && self.congestion_update(cx.now(), payload)
+                {
                     return;
                 }
                 let eid = component.eid();
@@ -249,7 +251,7 @@ impl Forwarder {
     }
 
     /// Reports of congestion are for the path itself; whether it was one.
-    fn congestion_update(&mut self, payload: &[u8]) -> bool {
+    fn congestion_update(&mut self, now: Instant, payload: &[u8]) -> bool {
         // The hash length matters to requests only.
         let Ok(Message::Update { eid, ece }) = Message::parse(payload, DirHash::Sha3_256) else {
             return false;
@@ -259,7 +261,7 @@ impl Forwarder {
             // Somebody guesses: counted there.
             return false;
         };
-        user.sender.update(ece);
+        user.sender.update(now, ece);
         user.counters.reports_received += 1;
         true
     }
@@ -273,6 +275,9 @@ impl Forwarder {
         let payload = packet.get(HEADER..).unwrap_or_default();
         let report = user.receiver.packet(ecn);
         let token = user.token;
+        if let Some(answered) = user.answered.take() {
+            user.first_packet(cx.now().saturating_duration_since(answered));
+        }
         if let Some(end) = cx.end(token) {
             match end.tx.try_stage(payload) {
                 Ok(()) => {
@@ -430,6 +435,7 @@ impl DataPath for Forwarder {
                 remote,
                 remote_eid,
                 cube,
+                answer,
             } => {
                 if let Some(user) = self.users.get_mut(flow) {
                     user.remote = Some(Remote {
@@ -437,6 +443,10 @@ impl DataPath for Forwarder {
                         eid: remote_eid,
                         cube,
                     });
+                    match answer {
+                        Some(answer) => user.sender.answer_takes(answer),
+                        None => user.answered = Some(cx.now()),
+                    }
                     let token = user.token;
                     if let Some(end) = cx.end(token) {
                         end.pause(false);
@@ -456,7 +466,7 @@ impl DataPath for Forwarder {
             }
             Order::Congestion(eid, level) => {
                 if let Some(user) = self.users.get_mut(eid) {
-                    user.sender.update(level);
+                    user.sender.update(cx.now(), level);
                     user.counters.reports_received += 1;
                 }
             }

@@ -1,6 +1,6 @@
 //! User flows in the data path: which end has which EID, where its packets go, and at which rate.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use o7s_proto::{
     congestion::{Policy, Receiver, Sender},
@@ -23,6 +23,8 @@ pub(super) struct User {
     pub(super) cleared: bool,
     /// It waits for room in an N-1 flow.
     pub(super) waits: bool,
+    /// When the other end was told that there is the flow: its first packet tells how long answers take.
+    pub(super) answered: Option<Instant>,
     pub(super) counters: Counters,
 }
 
@@ -64,7 +66,18 @@ impl User {
             receiver: Receiver::new(policy),
             cleared: false,
             waits: false,
+            answered: None,
             counters: Counters::default(),
+        }
+    }
+
+    /// The first packet came so long after the other end was told of the flow: at least a way there and
+    /// one back. Somebody who had to think first says nothing about the path.
+    #[cold]
+    pub(super) fn first_packet(&mut self, after: Duration) {
+        const THOUGHT: Duration = Duration::from_secs(1);
+        if after <= THOUGHT {
+            self.sender.answer_takes(after);
         }
     }
 }

@@ -11,6 +11,10 @@ use super::{
 /// Packets after which a report is too old.
 const REPORT_LIFE: u32 = 32;
 
+/// For our controller also this much time, ns. When most packets are lost, as many are sent between two
+/// reports, and a sender that took that for the end of congestion would never stop.
+const REPORT_TIME: u64 = 2_000_000_000;
+
 /// Longest time that a packet is held back.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,8 @@ pub struct Sender {
     epoch: Instant,
     level: u16,
     since_report: u32,
+    /// When the last report came, ns since the epoch.
+    heard: u64,
     avoiding: bool,
     control: Control,
     /// The packet at the head of the queue has been counted and may go then.
@@ -89,6 +95,7 @@ impl Sender {
             epoch,
             level: 0,
             since_report: 0,
+            heard: start,
             avoiding: false,
             control: match (policy, controller) {
                 (Policy::None, _) => Control::None,
@@ -100,10 +107,22 @@ impl Sender {
     }
 
     /// The other end reported this level of congestion.
-    pub fn update(&mut self, level: u16) {
+    pub fn update(&mut self, now: Instant, level: u16) {
         self.level = level;
         self.since_report = 0;
         self.avoiding = true;
+        self.heard = nanos(self.epoch, now);
+        if let Control::Rate(rate) = &mut self.control {
+            rate.report(level, self.heard);
+        }
+    }
+
+    /// An answer from the other end has taken so long, as that to the request for the flow: the flow starts
+    /// the faster, the shorter that was. Without it, as if that were 50 ms.
+    pub fn answer_takes(&mut self, time: Duration) {
+        if let Control::Rate(rate) = &mut self.control {
+            rate.answer_takes(time.as_secs_f64());
+        }
     }
 
     /// Whether the packet at the head of the flow's queue, of so many bytes without the header of data
@@ -121,14 +140,21 @@ impl Sender {
             return Ok(());
         }
         self.since_report = self.since_report.saturating_add(1);
-        if self.since_report > REPORT_LIFE {
-            self.level = 0;
-        }
         let (time, bytes) = (nanos(self.epoch, now), bytes as u64);
+        if self.since_report > REPORT_LIFE && self.level > 0 {
+            match &mut self.control {
+                Control::Rate(rate) if time.saturating_sub(self.heard) > REPORT_TIME => {
+                    rate.silence();
+                    self.level = 0;
+                }
+                Control::Rate(_) => {}
+                Control::Slots(_) | Control::None => self.level = 0,
+            }
+        }
         let delay = match &mut self.control {
             Control::None => return Ok(()),
             Control::Rate(rate) => {
-                let at = rate.count(time, bytes, self.level, self.avoiding);
+                let at = rate.count(time, bytes);
                 Duration::from_nanos(at.saturating_sub(time))
             }
             Control::Slots(slots) => slots.count(time, bytes, self.level, self.avoiding),
@@ -165,7 +191,7 @@ impl Sender {
                 slot: rate.slot,
                 packets: rate.packets,
                 bytes: rate.bytes,
-                window: (rate.allowed(self.level) * SLOT) as u64,
+                window: (rate.allowed() * SLOT) as u64,
                 ..none
             },
             Control::Slots(slots) => SenderState {

@@ -171,7 +171,8 @@ fn window_shrinks_with_the_level_and_grows_when_the_report_is_old() {
     for i in 0..20 {
         rig.packet(i * MS / 2, 1000);
     }
-    rig.sender.update(160);
+    let now = rig.base + Duration::from_nanos(rig.last);
+    rig.sender.update(now, 160);
     assert_eq!(rig.sender.state().regime, Regime::MultiplicativeDecrease);
     rig.packet(17 * MS, 1000);
     rig.expect(24, 97, 64256, 65536, 0, 0);
@@ -226,7 +227,7 @@ fn a_flow_recovers_from_any_report() {
             let end = now + Duration::from_secs(seconds);
             let mut sent = 0_u64;
             while now < end {
-                sender.update(report);
+                sender.update(now, report);
                 match sender.may_send(now, 60_000) {
                     Ok(()) => sent += 60_000,
                     Err(until) => now = until,
@@ -281,7 +282,7 @@ proptest! {
         let mut sender = Sender::with_controller(Policy::MultiBitEcn, controller, epoch, now);
         for (report, pause, bytes) in steps {
             if let Some(level) = report {
-                sender.update(level);
+                sender.update(now, level);
             }
             now += Duration::from_nanos(pause);
             if let Err(until) = sender.may_send(now, bytes) {

@@ -1,5 +1,7 @@
 //! What a flow allocator says: outputs, outcomes, counters.
 
+use std::time::Duration;
+
 use o7s_wire::{
     dt::{Address, Eid, QosCube},
     fa::FaError,
@@ -70,6 +72,9 @@ pub enum Output {
         peer_eid: Eid,
         /// Class of its packets.
         cube: QosCube,
+        /// How long the answer to the request of this node took: at least as long as a packet there and
+        /// one back. None: the request was the other end's.
+        answer: Option<Duration>,
     },
     /// The flow was opened and is over: no packet of it is sent or taken any more.
     Closed {

@@ -124,9 +124,11 @@ fn a_flow_from_request_to_end() {
             peer: A,
             peer_eid: at_a,
             cube: QosCube::Voice,
+            answer: None,
         }
     );
-    a.receive(now, message).expect("a reply");
+    let then = now + Duration::from_millis(30);
+    a.receive(then, message).expect("a reply");
     assert_eq!(
         outputs(&mut a),
         [
@@ -138,7 +140,8 @@ fn a_flow_from_request_to_end() {
                 flow: at_a,
                 peer: B,
                 peer_eid: at_b,
-                cube: QosCube::Voice
+                cube: QosCube::Voice,
+                answer: Some(Duration::from_millis(30)),
             },
         ]
     );

@@ -368,11 +368,13 @@ impl Member {
                     peer,
                     peer_eid,
                     cube,
+                    answer,
                 } => Output::FlowUp {
                     flow,
                     remote: peer,
                     remote_eid: peer_eid,
                     cube,
+                    answer,
                 },
                 fa::Output::Closed { flow } => Output::FlowClosed { flow },
                 fa::Output::Congestion { flow, level } => Output::Congestion { flow, level },

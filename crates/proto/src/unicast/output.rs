@@ -1,6 +1,6 @@
 //! What a node says to its driver.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use o7s_wire::{
     dt::{Eid, QosCube},
@@ -119,6 +119,9 @@ pub enum Output {
         remote_eid: Eid,
         /// Class of its packets.
         cube: QosCube,
+        /// How long the answer to the request of this node took, for
+        /// [`crate::congestion::Sender::answer_takes`]; none if the request was the other end's.
+        answer: Option<Duration>,
     },
     /// The flow was opened and is over: no packet of it is sent or taken any more.
     FlowClosed {

@@ -1,6 +1,6 @@
 //! What management orders, and what the data path tells of its state.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use o7s::Flow;
 use o7s_proto::{
@@ -62,6 +62,8 @@ pub enum Order {
         remote_eid: Eid,
         /// Class.
         cube: QosCube,
+        /// How long the other end took to answer the request, if it was this member's.
+        answer: Option<Duration>,
     },
     /// The flow was refused: the daemon knows.
     Drop(Eid),
