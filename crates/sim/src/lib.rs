@@ -16,6 +16,9 @@
 //! | [`directory`] | the directories of many members alone, everybody reaching everybody: for sizes at which routing would fill the memory |
 //! | [`topology`], [`link`] | who is connected to whom, and by what |
 //! | [`traffic`] | flows that send as fast as congestion control lets them |
+//! | [`steady`] | flows of a packet per millisecond, each of which is missed if it does not arrive |
+//! | [`failure`] | cut links, and for how long they interrupt flows |
+//! | [`partition`] | a layer that falls into two and heals |
 //! | [`scenario`] | what tests and the program `o7s-sim` have networks go through |
 //! | [`growth`], [`chart`] | what grows how with the number of members |
 //!
@@ -25,10 +28,13 @@ pub mod agenda;
 pub mod chart;
 pub mod dice;
 pub mod directory;
+pub mod failure;
 pub mod growth;
 pub mod link;
 mod member;
 pub mod network;
+pub mod partition;
 pub mod scenario;
+pub mod steady;
 pub mod topology;
 pub mod traffic;

@@ -10,12 +10,15 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use o7s_sim::{
     chart::{Series, draw},
+    failure::{Interruptions, cut_links},
     growth::Law,
     link::Model,
     network::Plan,
-    scenario::{self, Cost, DirectoryCost},
+    partition::partition,
+    scenario::{self, Cost, DirectoryCost, Lookups},
     topology::Shape,
 };
+use o7s_wire::enroll::LinkStatePolicy;
 use serde::Serialize;
 
 /// Networks of Ouroboros members in one process, in virtual time. Equal seeds give equal runs.
@@ -65,6 +68,39 @@ enum Command {
         /// Look-ups per minute
         #[arg(long, default_value_t = 200)]
         lookups: u32,
+    },
+    /// Two halves of a layer are apart for some time while names are registered on both sides
+    Partition {
+        /// Members
+        #[arg(long, default_value_t = 200)]
+        members: usize,
+        /// Topology: random, ring, grid, scale-free, line, dumbbell
+        #[arg(long, default_value = "random")]
+        topology: Shape,
+        /// For how long they are apart, s
+        #[arg(long, default_value_t = 300)]
+        apart: u64,
+        /// Names that are registered meanwhile
+        #[arg(long, default_value_t = 50)]
+        names: u64,
+        /// Look-ups, each time
+        #[arg(long, default_value_t = 200)]
+        lookups: u64,
+    },
+    /// Links are cut while flows send: for how long are these interrupted?
+    Failure {
+        /// Members
+        #[arg(long, default_value_t = 100)]
+        members: usize,
+        /// Topologies: random, ring, grid, scale-free, line, dumbbell
+        #[arg(long, value_delimiter = ',', default_values = ["ring", "grid", "random", "scale-free"])]
+        topologies: Vec<Shape>,
+        /// Flows, each between two random members
+        #[arg(long, default_value_t = 100)]
+        flows: usize,
+        /// Links that are cut, one after the other
+        #[arg(long, default_value_t = 20)]
+        cuts: u64,
     },
     /// Flows share the link in the middle of a dumbbell
     Dumbbell {
@@ -133,6 +169,19 @@ fn main() -> ExitCode {
             percent,
             lookups,
         } => churn(&cli, *members, *topology, *minutes, *percent, *lookups),
+        Command::Partition {
+            members,
+            topology,
+            apart,
+            names,
+            lookups,
+        } => heal(&cli, *members, *topology, *apart, *names, *lookups),
+        Command::Failure {
+            members,
+            topologies,
+            flows,
+            cuts,
+        } => failure(&cli, *members, topologies, *flows, *cuts),
         Command::Dumbbell {
             flows,
             rate,
@@ -375,6 +424,130 @@ fn churn(
             lookups.slowest_ms,
             network.trace()
         );
+    }
+    Ok(())
+}
+
+fn heal(
+    cli: &Cli,
+    members: usize,
+    topology: Shape,
+    apart: u64,
+    names: u64,
+    lookups: u64,
+) -> Result<(), String> {
+    let plan = Plan {
+        members,
+        shape: topology,
+        seed: cli.seed,
+        ..Plan::default()
+    };
+    let healing = partition(plan, Duration::from_secs(apart), names, lookups).ok_or_else(|| {
+        format!(
+            "{members} members have not converged with seed {}",
+            cli.seed
+        )
+    })?;
+    if cli.json {
+        println!("{}", serde_json::json!(healing));
+        return Ok(());
+    }
+    let show = |lookups: &Lookups| {
+        format!(
+            "{} of {} look-ups right, {:.1} ms on average, {:.0} ms at most",
+            lookups.right, lookups.asked, lookups.mean_ms, lookups.slowest_ms
+        )
+    };
+    println!(
+        "{} and {} members apart for {apart} s: {} of {} names registered; {}",
+        healing.first_side,
+        members - healing.first_side,
+        healing.names - healing.unregistered,
+        healing.names,
+        show(&healing.apart)
+    );
+    match healing.converged_s {
+        Some(took) => println!("everybody reaches everybody {took:.2} s after the links' return"),
+        None => println!("not everybody reaches everybody 600 s after the links' return"),
+    }
+    for (began, lookups) in &healing.healed {
+        println!("{began:.1} s after it: {}", show(lookups));
+    }
+    Ok(())
+}
+
+fn failure(
+    cli: &Cli,
+    members: usize,
+    topologies: &[Shape],
+    flows: usize,
+    cuts: u64,
+) -> Result<(), String> {
+    let policies = [
+        LinkStatePolicy::Simple,
+        LinkStatePolicy::Lfa,
+        LinkStatePolicy::Ecmp,
+    ];
+    let mut all = Vec::new();
+    if !cli.json {
+        println!(
+            "{:<11}{:<8}{:>6}{:>11}{:>10}{:>11}{:>11}{:>9}{:>9}{:>15}{:>8}",
+            "",
+            "policy",
+            "hit",
+            "connected",
+            "prepared",
+            "lost, most",
+            "silent p50",
+            "p99",
+            "most",
+            "prepared, most",
+            "others"
+        );
+    }
+    for shape in topologies {
+        for policy in policies {
+            let mut plan = Plan {
+                members,
+                shape: *shape,
+                seed: cli.seed,
+                ..Plan::default()
+            };
+            plan.layer.dt.routing.policy = policy;
+            let found = cut_links(plan, flows, cuts).ok_or_else(|| {
+                format!(
+                    "{shape} of {members} members has not come about, or has not recovered from a \
+                     cut, with seed {}; try another",
+                    cli.seed
+                )
+            })?;
+            let percent = |part: u64, of: u64| 100.0 * part as f64 / of.max(1) as f64;
+            let quantile = |share| Interruptions::quantile(&found.silent_ms, share);
+            if !cli.json {
+                println!(
+                    "{:<11}{:<8}{:>6}{:>10.1}%{:>9.1}%{:>11.1}{:>11.1}{:>9.1}{:>9.1}{:>15.1}{:>8}",
+                    shape.to_string(),
+                    format!("{policy:?}").to_lowercase(),
+                    found.hit,
+                    percent(found.connected, found.hit),
+                    percent(found.prepared, found.connected),
+                    Interruptions::quantile(&found.lost_ms, 1.0),
+                    quantile(0.5),
+                    quantile(0.99),
+                    quantile(1.0),
+                    Interruptions::quantile(&found.prepared_ms, 1.0),
+                    found.others
+                );
+            }
+            all.push(serde_json::json!({
+                "topology": shape.to_string(),
+                "policy": format!("{policy:?}").to_lowercase(),
+                "interruptions": found,
+            }));
+        }
+    }
+    if cli.json {
+        println!("{:#}", serde_json::Value::from(all));
     }
     Ok(())
 }

@@ -115,6 +115,8 @@ pub(crate) enum Event {
     Operate(usize, u32),
     /// A flow of users may send.
     Send(usize),
+    /// A steady flow sends its next packet, unless it has been stopped since it was started so many times.
+    Beat(usize, u32),
     /// A flow of users is asked for again.
     Ask(usize),
 }
@@ -387,6 +389,14 @@ impl Network {
                 }
             }
         }
+    }
+
+    /// The members at the other ends of the links of a member, whatever their state.
+    pub fn neighbours(&self, member: usize) -> impl Iterator<Item = usize> + '_ {
+        let ends = self.adjacent[member]
+            .iter()
+            .map(|link| self.links[*link].ends);
+        ends.map(move |ends| ends[usize::from(ends[0] == member)])
     }
 
     /// Whether two members that run are connected by links that are up and members that run.

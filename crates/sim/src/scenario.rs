@@ -28,7 +28,7 @@ pub struct Lookups {
 }
 
 impl Lookups {
-    fn add(&mut self, right: bool, took: Duration) {
+    pub(crate) fn add(&mut self, right: bool, took: Duration) {
         self.asked += 1;
         if right {
             let took = took.as_secs_f64() * 1e3;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use o7s_proto::{
@@ -20,6 +20,7 @@ use crate::{
     agenda::Time,
     link::nanos,
     network::{Event, Network},
+    steady::Steady,
 };
 
 /// A flow that wants to send without end.
@@ -32,6 +33,8 @@ struct Source {
     sender: Option<Sender>,
     payload: usize,
     sent: u64,
+    /// It sends at a rate of its own, see [`crate::steady`].
+    steady: bool,
 }
 
 /// The flows of a network.
@@ -43,6 +46,7 @@ pub struct Traffic {
     /// Which sink belongs to which source, by its order of arrival.
     requested: Vec<(usize, Eid, Vec<u8>)>,
     open: BTreeSet<(usize, Eid)>,
+    pub(crate) steady: Steady,
 }
 
 impl Traffic {
@@ -80,13 +84,13 @@ impl Traffic {
         self.sinks.remove(&(member, flow));
     }
 
-    pub(crate) fn congestion(&mut self, member: usize, flow: Eid, level: u16) {
+    pub(crate) fn congestion(&mut self, now: Instant, member: usize, flow: Eid, level: u16) {
         for source in &mut self.sources {
             if source.member == member
                 && source.eid == Some(flow)
                 && let Some(sender) = &mut source.sender
             {
-                sender.update(level);
+                sender.update(now, level);
             }
         }
     }
@@ -96,6 +100,16 @@ impl Network {
     /// Allocates a flow from a member to a name; from then on it sends packets of `payload` bytes as fast as
     /// it may. The number of the flow.
     pub fn stream(&mut self, member: usize, name: &NameHash, payload: usize) -> usize {
+        self.add_source(member, name, payload, false)
+    }
+
+    pub(crate) fn add_source(
+        &mut self,
+        member: usize,
+        name: &NameHash,
+        payload: usize,
+        steady: bool,
+    ) -> usize {
         let number = self.traffic.sources.len();
         self.traffic.sources.push(Source {
             member,
@@ -106,6 +120,7 @@ impl Network {
             sender: None,
             payload,
             sent: 0,
+            steady,
         });
         self.ask_for_flow(number);
         number
@@ -163,7 +178,13 @@ impl Network {
         }
     }
 
-    pub(crate) fn flow_up(&mut self, at: usize, flow: Eid, to: (Address, Eid, QosCube)) {
+    pub(crate) fn flow_up(
+        &mut self,
+        at: usize,
+        flow: Eid,
+        to: (Address, Eid, QosCube),
+        answer: Option<Duration>,
+    ) {
         let (now, epoch) = (
             self.now(),
             self.now() - Duration::from_nanos(self.agenda.now()),
@@ -172,9 +193,23 @@ impl Network {
         let mut sources = self.traffic.sources.iter_mut().enumerate();
         if let Some((number, source)) = sources.find(source) {
             source.to = Some(to);
-            source.sender = Some(Sender::new(Policy::MultiBitEcn, epoch, now));
+            if source.steady {
+                return;
+            }
+            let mut sender = Sender::new(Policy::MultiBitEcn, epoch, now);
+            if let Some(answer) = answer {
+                sender.answer_takes(answer);
+            }
+            source.sender = Some(sender);
             self.agenda.plan(self.agenda.now(), Event::Send(number));
         }
+    }
+
+    /// From where to where a flow goes, once it is allocated.
+    pub(crate) fn route_of(&self, number: usize) -> Option<(usize, Address, Eid, QosCube)> {
+        let source = self.traffic.sources.get(number)?;
+        let (address, eid, cube) = source.to?;
+        Some((source.member, address, eid, cube))
     }
 
     /// A flow sends its next packet, or waits until it may.
@@ -220,11 +255,13 @@ impl Network {
     }
 
     /// A packet for an end of a flow here; false: there is none.
-    pub(crate) fn user_packet(&mut self, at: usize, eid: Eid, ecn: u8, bytes: usize) -> bool {
+    pub(crate) fn user_packet(&mut self, at: usize, eid: Eid, ecn: u8, payload: &[u8]) -> bool {
         let Some((receiver, received)) = self.traffic.sinks.get_mut(&(at, eid)) else {
             return self.traffic.open.contains(&(at, eid));
         };
-        *received += bytes as u64;
+        *received += payload.len() as u64;
+        let now = self.agenda.now();
+        self.traffic.steady.arrived(now, payload);
         if let Some(level) = receiver.packet(ecn) {
             let now = self.now();
             if let Some(m) = &mut self.members[at] {

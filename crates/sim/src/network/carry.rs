@@ -53,6 +53,7 @@ impl Network {
             }
             Event::Notice { link, up } => self.notice(link, up),
             Event::Send(flow) => self.send_next(flow),
+            Event::Beat(flow, run) => self.beat(flow, run),
             Event::Ask(flow) => self.ask_for_flow(flow),
         }
     }
@@ -100,7 +101,7 @@ impl Network {
             }
             Verdict::Forward { flow, .. } => self.transfer(at, flow, bytes),
             Verdict::User { eid, ecn, .. } => {
-                if !self.user_packet(at, eid, ecn, bytes.len() - header)
+                if !self.user_packet(at, eid, ecn, &bytes[header..])
                     && let Some(Some(dt)) = self.members[at].as_mut().map(|m| &mut m.dt)
                 {
                     dt.unknown_eid(FlowToken(lower.0), bytes.len());
@@ -275,12 +276,13 @@ impl Network {
                 remote,
                 remote_eid,
                 cube,
-            } => self.flow_up(at, flow, (remote, remote_eid, cube)),
+                answer,
+            } => self.flow_up(at, flow, (remote, remote_eid, cube), answer),
             Output::FlowClosed { flow } | Output::FlowExpired { flow } => {
                 self.traffic.closed(at, flow);
             }
             Output::FlowRequest(request) => self.flow_requested(at, &request),
-            Output::Congestion { flow, level } => self.traffic.congestion(at, flow, level),
+            Output::Congestion { flow, level } => self.traffic.congestion(now, at, flow, level),
         }
     }
 
