@@ -524,6 +524,7 @@ impl Replay {
                 remote,
                 remote_eid,
                 cube,
+                ..
             } => {
                 let receiver = Receiver::new(Policy::MultiBitEcn);
                 self.users
