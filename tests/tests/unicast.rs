@@ -285,6 +285,27 @@ fn the_middle_member_dies_and_comes_again() {
 }
 
 #[test]
+fn a_connection_is_made_once() {
+    let test = node();
+    let layer = Layer::line(&test, "net", test.ipcp(), 2);
+    let irm = test.irm();
+    let again = |component| {
+        let pid = layer.members[1];
+        irm.connect_ipcp(pid, "net.0", component, QosSpec::RAW)
+            .unwrap()
+    };
+    assert!(!again(MANAGEMENT) && !again(DATA));
+    for pid in &layer.members {
+        layer.until(*pid, "neighbours", 2);
+        // The directory of each knows the other.
+        layer.until(*pid, "contacts", 1);
+    }
+    irm.disconnect_ipcp(layer.members[1], "net.0", DATA)
+        .unwrap();
+    assert!(again(DATA) && !again(MANAGEMENT));
+}
+
+#[test]
 fn disconnected_members_lose_their_way() {
     let test = node();
     let layer = Layer::line(&test, "net", test.ipcp(), 2);
@@ -308,22 +329,23 @@ struct Machine {
     unicast: i32,
 }
 
-/// Address of a machine: of this test process only, so that others run beside it.
-fn ip(number: u8) -> Ipv4Addr {
+/// Address of a machine: of this test process only, so that others run beside it. Each test has another `first`.
+fn ip(first: u8, number: u8) -> Ipv4Addr {
     let [.., high, low] = own_pid().to_be_bytes();
-    Ipv4Addr::new(127, high, low, 10 + number)
+    Ipv4Addr::new(127, high, low, first + number)
 }
 
 impl Machine {
-    fn start(number: u8) -> Self {
+    fn start(number: u8, first: u8) -> Self {
         let test = TestNode::start();
         let irm = test.irm();
         let udp = irm.create_ipcp("udp", IpcpType::Udp4).unwrap();
         let mut config = IpcpConfig::new(IpcpType::Udp4, "udp");
-        let mut udp4 = Udp4Config::new(ip(number), None, 3435);
+        let mut udp4 = Udp4Config::new(ip(first, number), None, 3435);
         for other in 0..3 {
             let name = format!("u{other}");
-            udp4.hosts.push(Udp4Host::new(&name, ip(other), None));
+            udp4.hosts
+                .push(Udp4Host::new(&name, ip(first, other), None));
         }
         config.udp4 = Some(udp4);
         irm.bootstrap_ipcp(udp, &config).unwrap();
@@ -369,6 +391,15 @@ impl Machine {
         }
     }
 
+    /// Addresses and components of its neighbours.
+    fn neighbours(&self) -> Vec<Vec<String>> {
+        let status = self.test.irm().show_ipcp(self.unicast).unwrap();
+        let mut sections = status.sections.into_iter();
+        let found = sections.find(|it| it.name == "neighbours").unwrap();
+        let rows = found.rows.into_iter();
+        rows.map(|row| row.cells[..2].to_vec()).collect()
+    }
+
     fn until_routes(&self, count: usize) {
         let layer = Layer {
             test: &self.test,
@@ -380,10 +411,43 @@ impl Machine {
     }
 }
 
+fn signal(pid: i32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn a_member_that_is_stopped_is_avoided_until_it_goes_on() {
+    use rustix::process::Signal;
+
+    let machines = [0, 1].map(|number| Machine::start(number, 20));
+    let [first, last] = &machines;
+    let irm = first.test.irm();
+    irm.bootstrap_ipcp(first.unicast, &layer_config("net"))
+        .unwrap();
+    last.enroll(first);
+    last.connect(first);
+    for machine in &machines {
+        machine.until_routes(1);
+    }
+    let begin = Instant::now();
+    signal(last.unicast, Signal::STOP);
+    first.until_routes(0);
+    let noticed = begin.elapsed();
+    assert!(noticed < Duration::from_secs(3), "{noticed:?}");
+    signal(last.unicast, Signal::CONT);
+    // Both go on with the connections that they have.
+    for machine in &machines {
+        machine.until_routes(1);
+        let neighbours = machine.neighbours();
+        assert_eq!(neighbours.len(), 2, "{neighbours:?}");
+    }
+}
+
 #[test]
 fn a_line_of_machines_over_udp() {
     const TOTAL: usize = 500_000;
-    let mut machines = [0, 1, 2].map(Machine::start);
+    let mut machines = [0, 1, 2].map(|number| Machine::start(number, 10));
     let [first, middle, last] = &machines;
     let irm = first.test.irm();
     irm.bootstrap_ipcp(first.unicast, &layer_config("net"))

@@ -26,6 +26,7 @@ mod lookups;
 mod lowers;
 mod member;
 mod output;
+mod replies;
 mod status;
 
 use std::{

@@ -14,7 +14,7 @@ use o7s_wire::{
 
 use super::{
     Command, Component, FlowRequest, Lower, Node, Outcome, Output, Phase, lookups::Lookups,
-    lowers::Connection,
+    lowers::Connection, replies::Replies,
 };
 use crate::{
     dht::{self, Dht},
@@ -36,6 +36,7 @@ pub(super) struct Member {
     pub(super) dht: Dht,
     pub(super) fa: FlowAllocator,
     pub(super) lookups: Lookups,
+    replies: Replies,
     /// N-1 flows to neighbours that carry data, by neighbour.
     adjacent: BTreeMap<Address, Vec<FlowToken>>,
     /// Neighbours on management flows.
@@ -83,6 +84,7 @@ impl Member {
             dht: Dht::new(dht, dht_seed, now, wall),
             fa: FlowAllocator::new(fa::Config::new(address, config.hash), move || eids.number()),
             lookups: Lookups::default(),
+            replies: Replies::default(),
             adjacent: BTreeMap::new(),
             managed: BTreeMap::new(),
             routes: Vec::new(),
@@ -222,6 +224,7 @@ impl Member {
             self.dht.poll_timeout(),
             self.fa.poll_timeout(),
             self.lookups.poll_timeout(),
+            self.replies.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -313,6 +316,8 @@ impl Member {
         for address in std::mem::take(&mut self.newly_reached) {
             self.dht.reachable(now, address);
         }
+        let reached = &self.reached;
+        outputs.extend(self.replies.due(now, |address| reached.contains(&address)));
         self.settle_flows(now, outputs);
         self.settle_directory(now, outputs);
         // Queries that were answered may have asked for flows.
@@ -322,6 +327,19 @@ impl Member {
     fn settle_flows(&mut self, now: Instant, outputs: &mut VecDeque<Output>) {
         while let Some(output) = self.fa.poll_output() {
             outputs.push_back(match output {
+                fa::Output::Send {
+                    destination,
+                    cube,
+                    message,
+                    flow,
+                } if flow.is_some_and(|flow| self.lookups.operation(flow).is_none())
+                    && !self.is_reached(destination) =>
+                {
+                    match self.replies.hold(now, destination, cube, message, flow) {
+                        Some(output) => output,
+                        None => continue,
+                    }
+                }
                 fa::Output::Send {
                     destination,
                     cube,

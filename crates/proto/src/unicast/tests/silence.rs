@@ -200,6 +200,55 @@ fn a_member_of_0_23_is_never_missed_and_its_connection_is_there() {
 }
 
 #[test]
+fn an_answer_waits_for_the_way_back() {
+    let mut net = Net::line(2);
+    let hash = DirHash::Sha3_256.digest(b"svc");
+    let registered = net.run(1, |op| Command::Register {
+        op,
+        hash: hash.clone(),
+    });
+    assert!(registered.is_ok());
+    let (lower, _) = net.members[1]
+        .roles
+        .iter()
+        .find(|(_, role)| matches!(role, Role::Data { .. }))
+        .expect("a data adjacency");
+    let lower = *lower;
+    for back in [true, false] {
+        let op = net.begin(0, |op| Command::Alloc {
+            op,
+            hash: hash.clone(),
+            qos: QosSpec::RAW,
+            data: Vec::new(),
+        });
+        net.wait(Duration::from_millis(500));
+        let request = net.members[1].requests.pop().expect("a request");
+        let now = net.now;
+        net.members[1]
+            .node
+            .lower_event(now, lower, LowerEvent::Down);
+        net.wait(Duration::ZERO);
+        assert_eq!(net.routes(1), 0);
+        net.members[1].node.command(
+            now,
+            Command::Respond {
+                flow: request.flow,
+                response: 0,
+                data: Vec::new(),
+            },
+        );
+        net.settle();
+        if back {
+            let now = net.now;
+            net.members[1].node.lower_event(now, lower, LowerEvent::Up);
+        }
+        net.wait(Duration::from_secs(4));
+        let granted = matches!(net.members[0].done.remove(&op), Some(Ok(_)));
+        assert_eq!(granted, back);
+    }
+}
+
+#[test]
 fn the_deallocation_by_a_neighbour_is_told_once() {
     let mut net = Net::line(2);
     net.kill(0);
