@@ -81,12 +81,13 @@ fn member(status: &Status) -> StatusSection {
 }
 
 fn links(status: &Status) -> StatusSection {
-    let columns = ["source", "destination", "seqno", "age_s"];
+    let columns = ["source", "destination", "state", "seqno", "age_s"];
     let mut section = StatusSection::new("links", &columns);
     for link in &status.links {
         section.push([
             &link.lsu.source,
             &link.lsu.destination,
+            &if link.gone { "gone" } else { "up" },
             &link.lsu.seqno,
             &link.age.as_secs(),
         ]);
