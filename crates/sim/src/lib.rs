@@ -16,6 +16,7 @@
 //! | [`directory`] | the directories of many members alone, everybody reaching everybody: for sizes at which routing would fill the memory |
 //! | [`topology`], [`link`] | who is connected to whom, and by what |
 //! | [`traffic`] | flows that send as fast as congestion control lets them |
+//! | [`bottleneck`] | congestion control alone at one queue |
 //! | [`steady`] | flows of a packet per millisecond, each of which is missed if it does not arrive |
 //! | [`failure`] | cut links, and for how long they interrupt flows |
 //! | [`partition`] | a layer that falls into two and heals |
@@ -25,6 +26,7 @@
 //! Time is virtual: a second costs what its events cost. There is no thread, no socket and no sleep.
 
 pub mod agenda;
+pub mod bottleneck;
 pub mod chart;
 pub mod dice;
 pub mod directory;

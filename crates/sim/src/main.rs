@@ -8,18 +8,19 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use o7s_proto::congestion::Controller;
 use o7s_sim::{
+    bottleneck::{Flow, Setup, share},
     chart::{Series, draw},
-    failure::{Interruptions, cut_links},
     growth::Law,
     link::Model,
     network::Plan,
-    partition::partition,
-    scenario::{self, Cost, DirectoryCost, Lookups},
+    scenario::{self, Cost, DirectoryCost, Sharing},
     topology::Shape,
 };
-use o7s_wire::enroll::LinkStatePolicy;
 use serde::Serialize;
+
+mod commands;
 
 /// Networks of Ouroboros members in one process, in virtual time. Equal seeds give equal runs.
 #[derive(Parser)]
@@ -102,6 +103,33 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         cuts: u64,
     },
+    /// Flows share one queue, without a network around it
+    Bottleneck {
+        /// Flows
+        #[arg(long, default_value_t = 4)]
+        flows: usize,
+        /// Flows with the controller of 0.23 besides
+        #[arg(long, default_value_t = 0)]
+        slots: usize,
+        /// Rate of the link, bit/s
+        #[arg(long, default_value_t = 4_000_000)]
+        rate: u64,
+        /// There and back without the queue, ms; the flows take them in turn
+        #[arg(long, value_delimiter = ',', default_values_t = [20])]
+        round_trips: Vec<u64>,
+        /// The flows begin one after the other within this time, s
+        #[arg(long, default_value_t = 1)]
+        starts: u64,
+        /// Every second flow ends after this time, s; 0: none does
+        #[arg(long, default_value_t = 0)]
+        leave: u64,
+        /// Seconds before what is measured
+        #[arg(long, default_value_t = 60)]
+        settle: u64,
+        /// Seconds that are measured
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// Flows share the link in the middle of a dumbbell
     Dumbbell {
         /// Flows
@@ -175,13 +203,44 @@ fn main() -> ExitCode {
             apart,
             names,
             lookups,
-        } => heal(&cli, *members, *topology, *apart, *names, *lookups),
+        } => commands::heal(&cli, *members, *topology, *apart, *names, *lookups),
         Command::Failure {
             members,
             topologies,
             flows,
             cuts,
-        } => failure(&cli, *members, topologies, *flows, *cuts),
+        } => commands::failure(&cli, *members, topologies, *flows, *cuts),
+        Command::Bottleneck {
+            flows,
+            slots,
+            rate,
+            round_trips,
+            starts,
+            leave,
+            settle,
+            seconds,
+        } => {
+            let count = flows + slots;
+            let every = |number: usize| Flow {
+                round_trip: Duration::from_millis(round_trips[number % round_trips.len().max(1)]),
+                start: Duration::from_secs(*starts) * number as u32 / count.max(1) as u32,
+                stop: (*leave > 0 && number % 2 == 1).then(|| Duration::from_secs(*leave)),
+                controller: if number < *flows {
+                    Controller::Rate
+                } else {
+                    Controller::Slots
+                },
+            };
+            let setup = Setup {
+                rate: *rate,
+                flows: (0..count).map(every).collect(),
+                settle: Duration::from_secs(*settle),
+                measure: Duration::from_secs(*seconds),
+                seed: cli.seed,
+            };
+            show_sharing(&cli, &share(&setup));
+            Ok(())
+        }
         Command::Dumbbell {
             flows,
             rate,
@@ -428,137 +487,18 @@ fn churn(
     Ok(())
 }
 
-fn heal(
-    cli: &Cli,
-    members: usize,
-    topology: Shape,
-    apart: u64,
-    names: u64,
-    lookups: u64,
-) -> Result<(), String> {
-    let plan = Plan {
-        members,
-        shape: topology,
-        seed: cli.seed,
-        ..Plan::default()
-    };
-    let healing = partition(plan, Duration::from_secs(apart), names, lookups).ok_or_else(|| {
-        format!(
-            "{members} members have not converged with seed {}",
-            cli.seed
-        )
-    })?;
-    if cli.json {
-        println!("{}", serde_json::json!(healing));
-        return Ok(());
-    }
-    let show = |lookups: &Lookups| {
-        format!(
-            "{} of {} look-ups right, {:.1} ms on average, {:.0} ms at most",
-            lookups.right, lookups.asked, lookups.mean_ms, lookups.slowest_ms
-        )
-    };
-    println!(
-        "{} and {} members apart for {apart} s: {} of {} names registered; {}",
-        healing.first_side,
-        members - healing.first_side,
-        healing.names - healing.unregistered,
-        healing.names,
-        show(&healing.apart)
-    );
-    match healing.converged_s {
-        Some(took) => println!("everybody reaches everybody {took:.2} s after the links' return"),
-        None => println!("not everybody reaches everybody 600 s after the links' return"),
-    }
-    for (began, lookups) in &healing.healed {
-        println!("{began:.1} s after it: {}", show(lookups));
-    }
-    Ok(())
-}
-
-fn failure(
-    cli: &Cli,
-    members: usize,
-    topologies: &[Shape],
-    flows: usize,
-    cuts: u64,
-) -> Result<(), String> {
-    let policies = [
-        LinkStatePolicy::Simple,
-        LinkStatePolicy::Lfa,
-        LinkStatePolicy::Ecmp,
-    ];
-    let mut all = Vec::new();
-    if !cli.json {
-        println!(
-            "{:<11}{:<8}{:>6}{:>11}{:>10}{:>11}{:>11}{:>9}{:>9}{:>15}{:>8}",
-            "",
-            "policy",
-            "hit",
-            "connected",
-            "prepared",
-            "lost, most",
-            "silent p50",
-            "p99",
-            "most",
-            "prepared, most",
-            "others"
-        );
-    }
-    for shape in topologies {
-        for policy in policies {
-            let mut plan = Plan {
-                members,
-                shape: *shape,
-                seed: cli.seed,
-                ..Plan::default()
-            };
-            plan.layer.dt.routing.policy = policy;
-            let found = cut_links(plan, flows, cuts).ok_or_else(|| {
-                format!(
-                    "{shape} of {members} members has not come about, or has not recovered from a \
-                     cut, with seed {}; try another",
-                    cli.seed
-                )
-            })?;
-            let percent = |part: u64, of: u64| 100.0 * part as f64 / of.max(1) as f64;
-            let quantile = |share| Interruptions::quantile(&found.silent_ms, share);
-            if !cli.json {
-                println!(
-                    "{:<11}{:<8}{:>6}{:>10.1}%{:>9.1}%{:>11.1}{:>11.1}{:>9.1}{:>9.1}{:>15.1}{:>8}",
-                    shape.to_string(),
-                    format!("{policy:?}").to_lowercase(),
-                    found.hit,
-                    percent(found.connected, found.hit),
-                    percent(found.prepared, found.connected),
-                    Interruptions::quantile(&found.lost_ms, 1.0),
-                    quantile(0.5),
-                    quantile(0.99),
-                    quantile(1.0),
-                    Interruptions::quantile(&found.prepared_ms, 1.0),
-                    found.others
-                );
-            }
-            all.push(serde_json::json!({
-                "topology": shape.to_string(),
-                "policy": format!("{policy:?}").to_lowercase(),
-                "interruptions": found,
-            }));
-        }
-    }
-    if cli.json {
-        println!("{:#}", serde_json::Value::from(all));
-    }
-    Ok(())
-}
-
 fn dumbbell(cli: &Cli, flows: usize, rate: u64, seconds: u64) -> Result<(), String> {
     let time = Duration::from_secs(seconds);
     let sharing = scenario::dumbbell(flows, rate, cli.seed, time, time)
         .ok_or("the dumbbell has not come about; try another seed")?;
+    show_sharing(cli, &sharing);
+    Ok(())
+}
+
+fn show_sharing(cli: &Cli, sharing: &Sharing) {
     if cli.json {
         println!("{}", serde_json::json!(sharing));
-        return Ok(());
+        return;
     }
     for (flow, rate) in sharing.rates.iter().enumerate() {
         println!("flow {flow:>3}  {:>8.1} kbit/s", rate / 1e3);
@@ -573,5 +513,4 @@ fn dumbbell(cli: &Cli, flows: usize, rate: u64, seconds: u64) -> Result<(), Stri
         sharing.longest_ever,
         sharing.refused
     );
-    Ok(())
 }
