@@ -29,9 +29,7 @@ fn obc_reaches_all_readers() {
     for reader in readers {
         assert_eq!(reader.line(), "Message is Ouroboros multicast rocks!.");
         assert_eq!(reader.line(), "Message is hello.");
-        reader.signal(Signal::INT);
-        let ran = reader.finish();
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+        reader.end(Signal::INT);
     }
 }
 

@@ -90,9 +90,7 @@ fn operf_counts_what_it_sends() {
         )),
         "{total}"
     );
-    server.signal(Signal::INT);
-    let ran = server.finish();
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    server.end(Signal::INT);
 }
 
 /// The C client's flood sent nothing.
@@ -295,9 +293,7 @@ fn signals_end_operf_with_its_summary() {
             break;
         }
     }
-    server.signal(Signal::INT);
-    let ran = server.finish();
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    let ran = server.end(Signal::INT);
     assert!(
         ran.out.lines().last().unwrap().contains(" in total: "),
         "{ran:?}"
@@ -468,9 +464,7 @@ fn ocbr_sends_and_counts() {
     client.signal(Signal::INT);
     client.line_with("sent statistics: ");
     assert_eq!(client.finish().code, Some(0));
-    server.signal(Signal::TERM);
-    let ran = server.finish();
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    server.end(Signal::TERM);
 }
 
 #[test]

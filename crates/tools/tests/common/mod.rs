@@ -232,6 +232,15 @@ impl Running {
         }
     }
 
+    /// Ends it with a signal, after which it says nothing and succeeds; what was left to read.
+    #[track_caller]
+    pub fn end(self, which: Signal) -> Ran {
+        self.signal(which);
+        let ran = self.finish();
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+        ran
+    }
+
     /// Waits for its end and returns what was left to read.
     #[track_caller]
     pub fn finish(mut self) -> Ran {
