@@ -23,8 +23,8 @@ pub struct Args {
     /// Set up names and IPCPs as this file says; without it nothing is read
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// End with status 1 as soon as an entry of the configuration file has failed, instead of
-    /// serving without it
+    /// End with status 1 if something of the configuration file is missing after the first try of every
+    /// entry, instead of serving and trying again
     #[arg(long, requires = "config")]
     pub strict_config: bool,
     /// Check a configuration file, say what is wrong with it, and end: FILE, else that of

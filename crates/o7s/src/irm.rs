@@ -20,10 +20,10 @@ use crate::{
 
 pub use control::{
     AddressPolicy, Balance, CongestionPolicy, DIR_HASH_MD5, DhtConfig, DirConfig, DirectoryPolicy,
-    DtConfig, ETHERTYPE, EthConfig, Impairment, IpcpConfig, IpcpInfo, IpcpState, IpcpStatus,
-    IpcpType, LayerInfo, LinkStateConfig, LinkStatePolicy, NameInfo, RoutingConfig, RoutingPolicy,
-    SecurityPaths, Status, StatusRow, StatusSection, UDP_HOSTS_MAX, UDP_PORT, Udp4Config, Udp4Host,
-    Udp6Config, Udp6Host, UnicastConfig,
+    DtConfig, ETHERTYPE, EthConfig, Impairment, IpcpConfig, IpcpInfo, IpcpList, IpcpState,
+    IpcpStatus, IpcpType, LayerInfo, LinkStateConfig, LinkStatePolicy, NameInfo, RoutingConfig,
+    RoutingPolicy, SecurityPaths, Status, StatusRow, StatusSection, UDP_HOSTS_MAX, UDP_PORT,
+    Udp4Config, Udp4Host, Udp6Config, Udp6Host, UnicastConfig,
 };
 
 /// Component name of data transfer, for [`Irm::connect_ipcp`].
@@ -179,8 +179,16 @@ impl Irm {
     /// # Errors
     /// [`ErrorKind::Daemon`].
     pub fn list_ipcps(&self) -> Result<Vec<IpcpInfo>> {
+        self.all_ipcps().map(|list| list.ipcps)
+    }
+
+    /// The same, and the IPCPs of the configuration file that do not run now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn all_ipcps(&self) -> Result<IpcpList> {
         match self.call(Body::ListIpcps(Empty {}))? {
-            Body::Ipcps(list) => Ok(list.ipcps),
+            Body::Ipcps(list) => Ok(list),
             other => Err(control::unexpected(&other)),
         }
     }

@@ -44,7 +44,7 @@ fn the_documented_commands() {
     assert_eq!(
         parsed(&net.irm("--json i l").ok()),
         json!([{"pid": pid, "name": "local", "type": "local", "state": "operational",
-                "layer": "local", "hash": "SHA3_256"}])
+                "layer": "local", "hash": "SHA3_256", "waits": null}])
     );
     let names = net.irm("name list").ok();
     let row = format!("| {:>50} | {:>20} |", "oecho", "spillover");

@@ -41,6 +41,7 @@ fn ipcp(pid: i32, ipcp_type: IpcpType, name: &str, layer: &str) -> IpcpInfo {
 fn list(ipcps: &[IpcpInfo]) -> Body {
     Body::Ipcps(IpcpList {
         ipcps: ipcps.to_vec(),
+        ..IpcpList::default()
     })
 }
 
@@ -222,6 +223,16 @@ fn components_are_connected_in_their_order() {
         "Failed to connect Management to v.\nno such luck\n"
     );
     assert_eq!(requests.len(), 1);
+    // What is there already is no failure.
+    let (ran, requests) = scripted::run("i co n u d v", move |body| match body {
+        Body::ConnectIpcp(of) if of.component == "Management" => Body::Failure(Failure {
+            errno: ErrorKind::Exists.errno(),
+            message: "there already".to_owned(),
+        }),
+        body => answer(body),
+    });
+    assert_eq!(ran.ok(), "Management is connected to v already.\n");
+    assert_eq!(requests.len(), 2);
 }
 
 #[test]

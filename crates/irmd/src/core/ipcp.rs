@@ -289,7 +289,8 @@ impl Core {
             })
             .collect();
         ipcps.sort_by_key(|info| (info.ipcp_type, info.pid));
-        IpcpList { ipcps }
+        let absent = self.kept_absent(now);
+        IpcpList { ipcps, absent }
     }
 
     /// The layers to ask for a destination of process `client`, in registry order, with their

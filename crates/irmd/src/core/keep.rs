@@ -20,7 +20,7 @@ use std::{
 
 use o7s::{
     Error, ErrorKind, QosSpec, Result,
-    control::{Body, BootstrapIpcp, ConnectIpcp, EnrollIpcp, NameRef, RegName},
+    control::{Body, BootstrapIpcp, ConnectIpcp, EnrollIpcp, IpcpInfo, NameRef, RegName},
     irm::{DT_COMP, IpcpType, MGMT_COMP},
 };
 
@@ -558,6 +558,19 @@ impl Core {
             self.shaken(now, id);
             self.wait(cx, id);
         }
+    }
+
+    /// Kept IPCPs that do not run now.
+    pub(super) fn kept_absent(&self, now: Instant) -> Vec<IpcpInfo> {
+        let absent = self.keeper.kept.values().filter(|kept| kept.pid.is_none());
+        absent
+            .map(|kept| IpcpInfo {
+                name: kept.name.clone(),
+                ipcp_type: kept.ipcp_type.into(),
+                waits: kept.waits(now),
+                ..IpcpInfo::default()
+            })
+            .collect()
     }
 
     /// What a kept IPCP waits for, for people; none if it is not kept, empty if for nothing.

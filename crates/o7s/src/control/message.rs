@@ -476,6 +476,9 @@ pub struct IpcpList {
     /// One entry per IPCP.
     #[prost(message, repeated, tag = "1")]
     pub ipcps: Vec<IpcpInfo>,
+    /// Those of the configuration file that do not run now, without pid.
+    #[prost(message, repeated, tag = "2")]
+    pub absent: Vec<IpcpInfo>,
 }
 
 /// One IPCP.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use o7s::{
     Error, ErrorKind,
-    irm::{Balance, IpcpInfo, IpcpType, Irm, NameInfo, SecurityPaths},
+    irm::{Balance, IpcpInfo, IpcpList, IpcpType, Irm, NameInfo, SecurityPaths},
 };
 
 use super::{
@@ -109,20 +109,25 @@ impl Executor {
                 name,
                 layer,
             } => {
-                let mut ipcps = irm.list_ipcps()?;
+                let IpcpList {
+                    mut ipcps,
+                    mut absent,
+                } = irm.all_ipcps()?;
                 let any = !ipcps.is_empty();
                 let fits = |filter: &Option<String>, text: &str| {
                     filter.as_ref().is_none_or(|filter| selects(filter, text))
                 };
-                ipcps.retain(|ipcp| {
+                let wanted = |ipcp: &IpcpInfo| {
                     ipcp_type.is_none_or(|wanted| ipcp.ipcp_type == wanted as i32)
                         && fits(&name, &ipcp.name)
                         && fits(&layer, &ipcp.layer)
-                });
+                };
+                ipcps.retain(wanted);
+                absent.retain(wanted);
                 return Ok(if json {
-                    list::ipcps_json(&ipcps)
+                    list::ipcps_json(&ipcps, &absent)
                 } else {
-                    list::ipcps(&ipcps, any)
+                    list::ipcps(&ipcps, any) + &list::waiting(&ipcps, &absent)
                 });
             }
             Command::ShowIpcp { name } => {

@@ -29,12 +29,16 @@ pub(super) fn ipcps(ipcps: &[IpcpInfo], any: bool) -> String {
             &shown(layer),
         )
     });
-    let waiting = ipcps
-        .iter()
+    table(IPCP_RULE, &row("pid", "name", "type", "layer"), rows) + "\n"
+}
+
+/// What IPCPs of the configuration file wait for; those that do not run, too.
+pub(super) fn waiting(ipcps: &[IpcpInfo], absent: &[IpcpInfo]) -> String {
+    let waiting = ipcps.iter().chain(absent);
+    waiting
         .filter(|ipcp| !ipcp.waits.is_empty())
-        .map(|ipcp| format!("{} {}.\n", shown(&ipcp.name), shown(&ipcp.waits)));
-    let waiting: String = waiting.collect();
-    table(IPCP_RULE, &row("pid", "name", "type", "layer"), rows) + "\n" + &waiting
+        .map(|ipcp| format!("{} {}.\n", shown(&ipcp.name), shown(&ipcp.waits)))
+        .collect()
 }
 
 /// Table of names. `any` says whether there are some that the filter left out.
@@ -110,7 +114,8 @@ fn hash_word(number: u32) -> String {
 
 #[derive(Serialize)]
 struct JsonIpcp<'a> {
-    pid: i32,
+    /// Null for one of the configuration file that does not run.
+    pid: Option<i32>,
     name: &'a str,
     r#type: &'static str,
     state: &'static str,
@@ -153,11 +158,12 @@ struct JsonStatus {
 }
 
 /// A JSON array of IPCPs.
-pub(super) fn ipcps_json(ipcps: &[IpcpInfo]) -> String {
+pub(super) fn ipcps_json(ipcps: &[IpcpInfo], absent: &[IpcpInfo]) -> String {
     let rows: Vec<JsonIpcp> = ipcps
         .iter()
+        .chain(absent)
         .map(|ipcp| JsonIpcp {
-            pid: ipcp.pid,
+            pid: (ipcp.pid > 0).then_some(ipcp.pid),
             name: &ipcp.name,
             r#type: type_word(ipcp.ipcp_type),
             state: state_word(ipcp.state),
@@ -254,8 +260,18 @@ mod tests {
         assert_eq!(ipcps(&list, true), expected);
         let mut waits = ipcp(1004, "u", IpcpType::Unicast, "");
         waits.waits = "waits to enroll with \"n\": no answer; next try in 4 s".to_owned();
-        let text = ipcps(&[waits], true);
-        assert!(text.ends_with("+\n\nu waits to enroll with \"n\": no answer; next try in 4 s.\n"));
+        let mut absent = ipcp(0, "v", IpcpType::Unicast, "");
+        absent.waits = "waits to start: it died; next try in 1 s".to_owned();
+        assert_eq!(
+            waiting(
+                &[waits, ipcp(5, "w", IpcpType::Local, "l")],
+                &[absent.clone()]
+            ),
+            "u waits to enroll with \"n\": no answer; next try in 4 s.\n\
+             v waits to start: it died; next try in 1 s.\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&ipcps_json(&[], &[absent])).unwrap();
+        assert!(json[0]["pid"].is_null() && json[0]["waits"].is_string());
         assert_eq!(ipcps(&[], false), "No IPCPs in system.\n\n");
         assert_eq!(ipcps(&[], true), "No IPCPs match.\n\n");
 
@@ -293,7 +309,7 @@ mod tests {
     #[test]
     fn json_has_nulls_for_what_is_not_there() {
         let list = [ipcp(3, "u", IpcpType::Udp4, "")];
-        let value: serde_json::Value = serde_json::from_str(&ipcps_json(&list)).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&ipcps_json(&list, &[])).unwrap();
         assert_eq!(
             value,
             serde_json::json!([{"pid": 3, "name": "u", "type": "udp4", "state": "boot",

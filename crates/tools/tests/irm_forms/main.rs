@@ -186,6 +186,7 @@ fn no_failure_is_silent_or_a_success() {
             let (ran, _) = scripted::run(&line, move |body| match body {
                 Body::ListIpcps(_) if lists => Body::Ipcps(IpcpList {
                     ipcps: ipcps.clone(),
+                    ..IpcpList::default()
                 }),
                 Body::ListNames(_) if lists => Body::Names(NameList {
                     names: vec![NameInfo::default()],

@@ -159,7 +159,10 @@ fn one_that_died_is_started_again_and_all_is_done_anew() {
     let (first, _) = completes(&mut lab);
     lab.advance(limits::KEPT_STEADY);
     lab.child_exited(first);
-    assert!(lab.core.list_ipcps(lab.fake.now).ipcps.is_empty());
+    let list = lab.core.list_ipcps(lab.fake.now);
+    assert!(list.ipcps.is_empty());
+    let told = &list.absent[0].waits;
+    assert!(told.starts_with("waits to start: IPCP b ("), "{told}");
     let delay = next_try(&mut lab);
     assert!(delay <= limits::KEEP_FIRST * 5 / 4, "{delay:?}");
     let (second, _) = completes(&mut lab);
