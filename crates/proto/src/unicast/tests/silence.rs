@@ -202,7 +202,7 @@ fn a_member_of_0_23_is_never_missed_and_its_connection_is_there() {
 #[test]
 fn an_answer_waits_for_the_way_back() {
     let mut net = Net::line(2);
-    let hash = DirHash::Sha3_256.digest(b"svc");
+    let hash = hash("svc");
     let registered = net.run(1, |op| Command::Register {
         op,
         hash: hash.clone(),
