@@ -274,8 +274,12 @@ impl Dht {
         self.announce(key);
     }
 
-    /// Says that a name is published, once all holders have said so.
+    /// Says that a name is published, once all holders have said so. Who is about to get a first contact
+    /// waits for it: nobody else could find the name yet.
     fn announce(&mut self, key: Key) {
+        if self.table.len() == 0 && self.requests.await_contact() {
+            return;
+        }
         if let Some(own) = self.names.get_mut(&key)
             && own.unconfirmed == 0
             && !own.searching

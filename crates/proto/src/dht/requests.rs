@@ -83,6 +83,12 @@ impl Requests {
             .any(|request| request.to == to && request.purpose == purpose)
     }
 
+    /// Whether a member is being asked that becomes a contact when it answers.
+    pub(super) fn await_contact(&self) -> bool {
+        let mut requests = self.by_cookie.values();
+        requests.any(|request| matches!(request.purpose, Purpose::Probe | Purpose::Join))
+    }
+
     /// How long to wait before sending again.
     fn wait(&self) -> Duration {
         if self.sampled {

@@ -75,7 +75,7 @@ impl Dht {
             self.answer_query(key, Vec::new());
         } else if self.table.len() > 0 {
             self.search(now, key);
-        } else if self.is_joined() {
+        } else if self.is_joined() && !self.requests.await_contact() {
             self.answer_query(key, Vec::new());
         } else {
             let until = after(now, PATIENCE);

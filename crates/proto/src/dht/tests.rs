@@ -242,6 +242,43 @@ fn a_query_without_contacts_is_answered_at_once_by_a_first_member_and_soon_by_ot
     assert_eq!(other.events(), [nobody]);
 }
 
+/// A first member has no contacts for some milliseconds after the way to another one is found.
+#[test]
+fn who_is_asked_for_the_first_time_is_waited_for() {
+    let name = NameHash::from(&key(4, 4));
+    let two = || {
+        let mut first = Rig::new(None);
+        first.dht.reachable(first.now, Address::new(2));
+        let probe = first.sent().remove(0).1;
+        (first, probe)
+    };
+
+    let (mut asks, probe) = two();
+    asks.dht.query(asks.now, &name).unwrap();
+    assert_eq!(asks.events(), []);
+    asks.answer(contact(2), &probe, &[], &[]);
+    let sent = asks.sent();
+    let is_question = |(_, message): &&(Address, Message)| matches!(&message.body, Body::FindValueReq(find) if find.key == key(4, 4));
+    let (_, question) = sent.iter().find(is_question).unwrap();
+    asks.answer(contact(2), question, &[], &[3]);
+    let addresses = vec![Address::new(3)];
+    let found = Event::Found {
+        name: name.clone(),
+        addresses,
+    };
+    assert_eq!(asks.events(), [found]);
+
+    let (mut has, probe) = two();
+    has.dht.register(has.now, &name).unwrap();
+    assert_eq!(has.events(), []);
+    has.answer(contact(2), &probe, &[], &[]);
+    assert_eq!(has.events(), []);
+    let sent = has.sent();
+    let (_, question) = sent.iter().find(is_question).unwrap();
+    has.answer(contact(2), question, &[], &[1]);
+    assert_eq!(has.events(), [Event::Published { name, copies: 1 }]);
+}
+
 #[test]
 fn a_value_that_was_suspected_is_not_given_and_its_registrant_is_asked() {
     let mut rig = Rig::new(None);
