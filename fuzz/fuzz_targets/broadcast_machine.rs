@@ -111,7 +111,7 @@ fuzz_target!(|input: &[u8]| {
                     assert!(open.contains(&lower) && neighbours.insert(lower));
                     flood.add(Neighbour(lower.0), Kind::Member).unwrap();
                 }
-                Output::Started(_) => {}
+                Output::Started(_) | Output::Parted(_) => {}
                 Output::Notice(notice) => drop(notice.to_string()),
             }
         }

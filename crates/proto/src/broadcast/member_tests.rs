@@ -227,3 +227,44 @@ fn a_silent_enrollee_holds_nobody_up() {
         [Output::Deallocate { lower: silent }, expected]
     );
 }
+
+#[test]
+fn a_connection_is_made_once_and_its_loss_is_told() {
+    let mut pair = Pair::new();
+    pair.members[1].enroll(Op(1), name("first"), ID);
+    pair.allocate(Lower(1));
+    pair.members[1].connect(Op(2), name("first"), QosSpec::RAW);
+    // While it is being made, and when it is there.
+    pair.members[1].connect(Op(3), name("first"), QosSpec::RAW);
+    let mut outputs = all(&mut pair.members[1]);
+    let Some(Output::Done { op, outcome }) = outputs.pop() else {
+        panic!("{outputs:?}");
+    };
+    assert!(op == Op(3) && matches!(outcome, Err(Failure::State(_))));
+    let [Output::AllocateLower { request, .. }] = outputs[..] else {
+        panic!("{outputs:?}");
+    };
+    pair.members[0].lower_accepted(at(pair.now), Lower(2));
+    pair.members[1].lower_allocated(at(pair.now), request, Ok(Lower(2)));
+    pair.talk();
+    pair.said(1);
+    pair.members[1].connect(Op(4), name("first"), QosSpec::RAW);
+    let connected = Output::Done {
+        op: Op(4),
+        outcome: Err(Failure::Connected(name("first"))),
+    };
+    assert_eq!(all(&mut pair.members[1]), [connected]);
+    // Whoever made it hears that it is gone, and may make it again.
+    for (side, parted) in [(0, false), (1, true)] {
+        pair.members[side].lower_gone(Lower(2));
+        let said = all(&mut pair.members[side]);
+        assert_eq!(said.contains(&Output::Parted(name("first"))), parted);
+    }
+    pair.members[1].connect(Op(5), name("first"), QosSpec::RAW);
+    pair.allocate(Lower(3));
+    // Nobody hears of what was asked for.
+    pair.said(1);
+    pair.members[1].disconnect(Op(6), &name("first"));
+    let said = all(&mut pair.members[1]);
+    assert!(!said.contains(&Output::Parted(name("first"))));
+}

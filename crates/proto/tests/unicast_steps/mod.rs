@@ -117,7 +117,7 @@ pub(crate) fn run(input: &[u8]) {
         seed: [7; 32],
         wall: Duration::from_secs(1_800_000_000),
     };
-    let mut node = Node::new(settings, now);
+    let mut node = Node::new(settings, now).greeting();
     let mut driver = Driver::default();
     let name = Name::new("neighbour").expect("a name");
     let mut rest = input;
@@ -129,7 +129,7 @@ pub(crate) fn run(input: &[u8]) {
             taken
         };
         let hash = DirHash::Sha3_256.digest(&[one % 8]);
-        match action % 24 {
+        match action % 26 {
             0 => {
                 let op = driver.op();
                 let config = LayerConfig {
@@ -240,6 +240,19 @@ pub(crate) fn run(input: &[u8]) {
                         driver.lowers.remove(&lower);
                     }
                     node.lower_event(now, lower, event);
+                }
+            }
+            24 => {
+                if let Some(lower) = Driver::pick(driver.lowers.iter().copied(), one) {
+                    // Mostly one with a short promise, else nonsense.
+                    let hello = [1, 0, 0, 50];
+                    let payload = if two % 4 == 0 { bytes(three) } else { &hello };
+                    node.lower_hello(now, lower, payload);
+                }
+            }
+            25 => {
+                if let Some(lower) = Driver::pick(driver.lowers.iter().copied(), one) {
+                    node.lower_heard(now, lower);
                 }
             }
             15 | 16 => {
