@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Optional, TypeVar, Union
@@ -344,13 +344,13 @@ class Udp4Config:
         UDP port.
     hosts
         Who serves which name, where no name server knows it: {"oping": "192.0.2.7"}; with a port
-        of its own "192.0.2.7:4000".
+        of its own "192.0.2.7:4000". A list of addresses is asked one after the other.
     """
 
     ip_addr: str = "0.0.0.0"
     dns_addr: str = "0.0.0.0"
     port: int = 3435
-    hosts: dict[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, Union[str, Sequence[str]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -365,13 +365,13 @@ class Udp6Config:
         UDP port.
     hosts
         Who serves which name, where no name server knows it: {"oping": "2001:db8::7"}; with a port
-        of its own "[2001:db8::7]:4000".
+        of its own "[2001:db8::7]:4000". A list of addresses is asked one after the other.
     """
 
     ip_addr: str = "::"
     dns_addr: str = "::"
     port: int = 3435
-    hosts: dict[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, Union[str, Sequence[str]]] = field(default_factory=dict)
 
 
 @dataclass(init=False)

@@ -42,7 +42,7 @@ def test_every_option_of_a_layer_is_sent(tmp_path):
                 "l",
                 udp4=Udp4Config("10.0.0.1", hosts={"a": "10.0.0.2", "b": "10.0.0.3:9"}),
             ),
-            IpcpConfig(IpcpType.UDP6, "l", udp6=Udp6Config("::1", hosts={"a": "[::2]:9"})),
+            IpcpConfig(IpcpType.UDP6, "l", udp6=Udp6Config("::1", hosts={"a": ["[::2]:9", "::3"]})),
         ]:
             bootstrap_ipcp(77, config)
         assert daemon.tags() == [scripted.BOOTSTRAP] * 10
@@ -76,7 +76,11 @@ def test_every_option_of_a_layer_is_sent(tmp_path):
         {1: [b"a"], 2: [0x0A000002]},
         {1: [b"b"], 2: [0x0A000003], 3: [9]},
     ]
-    assert of(9, (33, 4, 1), (33, 4, 2), (33, 4, 3)) == [b"a", bytes(15) + b"\2", 9]
+    part = scripted.decode(scripted.get(sent[9], 2, 33))
+    assert [scripted.decode(host) for host in part[4]] == [
+        {1: [b"a"], 2: [bytes(15) + b"\2"], 3: [9]},
+        {1: [b"a"], 2: [bytes(15) + b"\3"]},
+    ]
 
 
 def test_the_state_of_an_ipcp_is_a_dict_of_tables(tmp_path):

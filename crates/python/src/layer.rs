@@ -121,10 +121,17 @@ struct Local {
 #[derive(FromPyObject)]
 struct Udp {
     /// A dictionary has an order, but no two names alike.
-    hosts: BTreeMap<String, String>,
+    hosts: BTreeMap<String, Addresses>,
     ip_addr: String,
     dns_addr: String,
     port: Number,
+}
+
+/// Where a name is.
+#[derive(FromPyObject)]
+enum Addresses {
+    One(String),
+    Several(Vec<String>),
 }
 
 /// `IpcpConfig`.
@@ -250,7 +257,13 @@ impl Udp {
             address("dns_addr", &self.dns_addr)?,
             port,
             (self.hosts.iter())
-                .map(|(name, address)| host(name, address))
+                .flat_map(|(name, addresses)| match addresses {
+                    Addresses::One(address) => vec![host(name, address)],
+                    Addresses::Several(addresses) => {
+                        let addresses = addresses.iter();
+                        addresses.map(|address| host(name, address)).collect()
+                    }
+                })
                 .collect::<Result<_>>()?,
         ))
     }
