@@ -541,6 +541,8 @@ def bootstrap_ipcp(pid: int, conf: IpcpConfig) -> None:
 def connect_ipcp(pid: int, component: str, dst: str, qos: Optional[QoSSpec] = None) -> None:
     """Connects *component* (DT_COMP or MGMT_COMP) of an IPCP to its neighbour *dst*.
 
+    What is connected already stays as it is.
+
     Without *qos* the connection is raw. It has no encryption of its own: a *qos* that asks for it
     raises an error with errno ENOTSUP. Raises IpcpConnectError.
     """

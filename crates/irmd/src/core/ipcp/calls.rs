@@ -153,6 +153,12 @@ impl Core {
             Body::Failure(failure) if id == 0 => self.ipcp_failed(cx, pid, failure.into()),
             Body::Done(_) | Body::Failure(_) | Body::IpcpJoined(_) | Body::IpcpStatus(_) => {
                 let Some(waiting) = self.take_call(pid, id) else {
+                    // Nobody waits any more, but it is a member: asked again it would refuse.
+                    if let Body::IpcpJoined(joined) = body
+                        && self.layer_name(pid).is_none()
+                    {
+                        drop(self.ipcp_joined(pid, joined));
+                    }
                     return;
                 };
                 match (waiting.call, body) {

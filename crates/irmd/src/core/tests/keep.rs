@@ -270,6 +270,24 @@ fn what_is_done_by_hand_is_not_done_again() {
 }
 
 #[test]
+fn a_membership_that_is_told_late_counts() {
+    let mut lab = Lab::new();
+    configure(&mut lab, "[unicast.b]\nenrol = \"a\"\n");
+    let (_, channel) = lab.comes_up();
+    let (id, _) = lab.asked(channel);
+    lab.advance(limits::IPCP_REMOTE_CALL);
+    assert!(
+        waits(&lab)[0].contains("did not answer to"),
+        "{:?}",
+        waits(&lab)
+    );
+    lab.send(channel, id, joined("lan"));
+    next_try(&mut lab);
+    assert_eq!(waits(&lab), [""]);
+    assert_eq!(lab.core.list_ipcps(lab.fake.now).ipcps[0].layer, "lan");
+}
+
+#[test]
 fn one_that_is_destroyed_by_request_stays_away() {
     let mut lab = Lab::new();
     configure(&mut lab, MEMBER);
