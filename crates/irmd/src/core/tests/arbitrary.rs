@@ -10,6 +10,7 @@ use o7s::control::{
 use o7s::{DirHash, QosSpec};
 use proptest::prelude::*;
 
+use super::keep::configure;
 use crate::core::{ConnId, Role, Side, lab::*, security};
 
 #[derive(Debug, Clone)]
@@ -159,10 +160,14 @@ fn body() -> impl Strategy<Value = Body> {
         1 => pid().prop_map(|pid| Body::DestroyIpcp(Pid { pid })),
         1 => pid().prop_map(|pid| Body::ShowIpcp(Pid { pid })),
         2 => (pid(), name()).prop_map(|(pid, dst)| Body::EnrollIpcp(EnrollIpcp { pid, dst })),
-        2 => (pid(), name(), any::<bool>()).prop_map(|(pid, dst, make)| {
+        2 => (pid(), name(), 0..3).prop_map(|(pid, dst, what)| {
             let component = o7s::irm::DT_COMP.to_owned();
             let connect = ConnectIpcp { pid, dst, component, qos: None };
-            if make { Body::ConnectIpcp(connect) } else { Body::DisconnectIpcp(connect) }
+            match what {
+                0 => Body::ConnectIpcp(connect),
+                1 => Body::DisconnectIpcp(connect),
+                _ => Body::IpcpParted(connect),
+            }
         }),
         4 => prop::sample::select(vec!["layer1", "layer2", "nowhere"]).prop_map(|layer| {
             let layer = layer.to_owned();
@@ -392,6 +397,10 @@ fn apply(lab: &mut Lab, event: Event) {
     lab.assert_consistent();
 }
 
+/// What the configuration file may say.
+const KEPT: &str = "[name.a]\n[unicast.k]\nenrol = \"a\"\nautobind = true\nreg = [\"a\", \"b\"]\n\
+                    conn = [\"a\"]\n[local.l]\nbootstrap = \"b\"\n";
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
@@ -399,6 +408,7 @@ proptest! {
     fn tables_agree_and_nothing_is_left(
         direct in any::<bool>(),
         layers in 0..4,
+        kept in any::<bool>(),
         events in prop::collection::vec(event(), 0..200),
     ) {
         let mut lab = Lab::with(direct);
@@ -411,8 +421,15 @@ proptest! {
                 _ => lab.layer_of(IpcpType::Unicast, &name, false),
             };
         }
+        if kept {
+            configure(&mut lab, KEPT);
+        }
         for event in events {
             apply(&mut lab, event);
+        }
+        if kept {
+            // Else they would be started again.
+            lab.core.stop(&mut lab.fake);
         }
         for conn in open(&lab) {
             lab.disconnect(conn);

@@ -16,7 +16,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Begins to carry out a file.
-fn configure(lab: &mut Lab, text: &str) {
+pub(super) fn configure(lab: &mut Lab, text: &str) {
     let config = Config::parse(Path::new("irmd.conf"), text).unwrap();
     lab.core.configure(&mut lab.fake, config);
 }
