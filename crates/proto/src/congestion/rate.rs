@@ -28,7 +28,8 @@ const TIME_CONSTANT: f64 = 2.0;
 /// How much of the way to the goal is gone in a time constant.
 const PULL: f64 = 0.15;
 
-/// Goal without marks: 485 MB/s. Faster flows settle where packets are marked now and then.
+/// Goal without marks: 485 MB/s, or e times the rate of a flow that is faster. Such flows settle where
+/// packets are marked now and then.
 const TOP: f64 = 20.0;
 
 /// By how much the goal falls per mark, that is 16 packets: 1 MB/s is the goal at 62 packets, 31 kB/s at 97.
@@ -251,7 +252,11 @@ impl Rate {
         let first = FIRST_DOUBLINGS * self.doubling;
         let time = (TIME_CONSTANT / self.calm).min(first.max(PART_OF_AGE * age));
         let part = (step / time).min(1.0);
-        let goal = (TOP - STEEPNESS * self.mark).max(BOTTOM);
+        let goal = if self.mark > 0.0 {
+            (TOP - STEEPNESS * self.mark).max(BOTTOM)
+        } else {
+            TOP.max(self.log + 1.0)
+        };
         let mut way = PULL * (goal - self.log);
         if way > 0.0 {
             way *= 1.0 + (self.quiet / time - QUIET).max(0.0) / QUIET;

@@ -245,6 +245,26 @@ fn a_flow_recovers_from_any_report() {
     }
 }
 
+/// A path without marks is used whatever its rate, also after it was congested once.
+#[test]
+fn a_free_path_has_no_highest_rate() {
+    let start = Instant::now();
+    let mut now = start;
+    let mut sender = Sender::new(Policy::MultiBitEcn, start, start);
+    sender.update(now, 5);
+    sender.update(now, 0);
+    while now < start + Duration::from_secs(100) {
+        if let Err(until) = sender.may_send(now, 60_000) {
+            now = until;
+        }
+        // A gigabyte per second, of 16.8 ms.
+        if sender.state().window > 16_800_000 {
+            return;
+        }
+    }
+    panic!("{:?}", sender.state());
+}
+
 /// A rate that nobody uses does not grow: the path has not been asked.
 #[test]
 fn an_idle_flow_saves_nothing() {
