@@ -1,8 +1,8 @@
 //! Packets on their way into N-1 flows: gathered for each, marked by what waits there, written at once.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
-use o7s_proto::{dt::SendError, forwarding::FlowToken};
+use o7s_proto::{congestion::Standing, dt::SendError, forwarding::FlowToken};
 use o7s_wire::dt::{Address, Eid, QosCube};
 
 use super::{BATCH, Forwarder, HEADER, QUEUE_MAX};
@@ -15,6 +15,7 @@ pub(super) struct Outgoing {
     pub(super) ends: Vec<usize>,
     /// Packets that waited in front of them; known while there are any.
     pub(super) queued: usize,
+    standing: Standing,
     /// User flows that wait for room.
     pub(super) waiting: VecDeque<Eid>,
 }
@@ -84,7 +85,7 @@ impl Forwarder {
     /// Writes what was gathered, and publishes what was given to users.
     pub(super) fn flush(&mut self, cx: &mut Context) {
         while let Some(number) = self.touched.pop() {
-            self.write(number);
+            self.write(cx.now(), number);
         }
         while let Some(token) = self.written.pop() {
             if let Some(end) = cx.end(token) {
@@ -93,15 +94,16 @@ impl Forwarder {
         }
     }
 
-    pub(super) fn write(&mut self, number: u32) {
+    fn write(&mut self, now: Instant, number: u32) {
         let Some(out) = self.outgoing.get_mut(number as usize) else {
             return;
         };
         let Some(dt) = &mut self.dt else { return };
         let flow = FlowToken(number);
+        let standing = out.standing.look(now, out.queued);
         let mut start = 0;
-        for (position, end) in out.ends.iter().enumerate() {
-            dt.mark(&mut out.bytes[start..*end], out.queued + position);
+        for end in &out.ends {
+            dt.mark(&mut out.bytes[start..*end], standing);
             start = *end;
         }
         let mut start = 0;
