@@ -24,6 +24,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 # Bound on everything that must happen, seconds; nothing is measured with it.
 PATIENCE = 30.0
+
+# A background job of a shell without job control ignores SIGINT, and so do its children.
+CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 # Bound on a whole test, seconds.
 LIMIT = 300
 
@@ -40,7 +43,7 @@ class Child:
 
     def __init__(self, code: str, *arguments: str, env: Optional[dict[str, str]] = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", textwrap.dedent(code), *arguments],
+            [sys.executable, "-u", "-c", CTRL_C + textwrap.dedent(code), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
