@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use o7s_sim::{
     failure::{Interruptions, cut_links},
-    network::Plan,
     partition::partition,
     scenario::Lookups,
     topology::Shape,
@@ -21,18 +20,9 @@ pub(crate) fn heal(
     names: u64,
     lookups: u64,
 ) -> Result<(), String> {
-    let plan = Plan {
-        members,
-        shape: topology,
-        seed: cli.seed,
-        ..Plan::default()
-    };
-    let healing = partition(plan, Duration::from_secs(apart), names, lookups).ok_or_else(|| {
-        format!(
-            "{members} members have not converged with seed {}",
-            cli.seed
-        )
-    })?;
+    let plan = cli.plan(members, topology);
+    let healing = partition(plan, Duration::from_secs(apart), names, lookups)
+        .ok_or_else(|| cli.not_converged(members))?;
     if cli.json {
         println!("{}", serde_json::json!(healing));
         return Ok(());
@@ -92,12 +82,7 @@ pub(crate) fn failure(
     }
     for shape in topologies {
         for policy in policies {
-            let mut plan = Plan {
-                members,
-                shape: *shape,
-                seed: cli.seed,
-                ..Plan::default()
-            };
+            let mut plan = cli.plan(members, *shape);
             plan.layer.dt.routing.policy = policy;
             let found = cut_links(plan, flows, cuts).ok_or_else(|| {
                 format!(

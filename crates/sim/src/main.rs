@@ -13,7 +13,6 @@ use o7s_sim::{
     bottleneck::{Flow, Setup, share},
     chart::{Series, draw},
     growth::Law,
-    link::Model,
     network::Plan,
     scenario::{self, Cost, DirectoryCost, Sharing},
     topology::Shape,
@@ -342,26 +341,14 @@ fn short(value: f64) -> String {
 fn grow(cli: &Cli, growth: &Growth) -> Result<(), String> {
     let mut costs: Vec<Cost> = Vec::new();
     for members in &growth.sizes {
-        let mut plan = Plan {
-            members: *members,
-            shape: growth.topology,
-            seed: cli.seed,
-            link: Model {
-                delay: Duration::from_millis(growth.delay),
-                ..Model::default()
-            },
-            ..Plan::default()
-        };
+        let mut plan = cli.plan(*members, growth.topology);
+        plan.link.delay = Duration::from_millis(growth.delay);
         plan.layer.dt.routing.t_update = growth.t_update;
         plan.layer.dt.routing.t_timeo = plan.layer.dt.routing.t_timeo.max(growth.t_update * 4);
         let started = Instant::now();
         let idle = Duration::from_secs(growth.idle);
-        let cost = scenario::cost(plan, idle, growth.names, 4 * growth.names).ok_or_else(|| {
-            format!(
-                "{members} members have not converged with seed {}",
-                cli.seed
-            )
-        })?;
+        let cost = scenario::cost(plan, idle, growth.names, 4 * growth.names)
+            .ok_or_else(|| cli.not_converged(*members))?;
         eprintln!(
             "{members} members: {} events in {:.1} s, {:.0} virtual seconds until converged, \
              {} of {} look-ups right, {:.1} ms on average",
@@ -446,6 +433,25 @@ fn directory(
     show(cli.json, title, &quantities, &costs, svg)
 }
 
+impl Cli {
+    /// A network of so many members, from the seed of the command line.
+    fn plan(&self, members: usize, shape: Shape) -> Plan {
+        Plan {
+            members,
+            shape,
+            seed: self.seed,
+            ..Plan::default()
+        }
+    }
+
+    fn not_converged(&self, members: usize) -> String {
+        format!(
+            "{members} members have not converged with seed {}",
+            self.seed
+        )
+    }
+}
+
 fn churn(
     cli: &Cli,
     members: usize,
@@ -454,19 +460,10 @@ fn churn(
     percent: f64,
     lookups: u32,
 ) -> Result<(), String> {
-    let plan = Plan {
-        members,
-        shape: topology,
-        seed: cli.seed,
-        ..Plan::default()
-    };
+    let plan = cli.plan(members, topology);
     let limit = Duration::from_secs(600 + members as u64);
-    let (mut network, _) = scenario::grown(plan, limit).ok_or_else(|| {
-        format!(
-            "{members} members have not converged with seed {}",
-            cli.seed
-        )
-    })?;
+    let (mut network, _) =
+        scenario::grown(plan, limit).ok_or_else(|| cli.not_converged(members))?;
     let lookups = scenario::churn(&mut network, minutes, percent / 100.0, lookups);
     if cli.json {
         println!(
