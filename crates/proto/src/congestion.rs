@@ -15,13 +15,11 @@ mod rate;
 mod receiver;
 mod sender;
 mod slots;
-mod standing;
 #[cfg(test)]
 mod tests;
 
 pub use receiver::Receiver;
 pub use sender::{Regime, Sender, SenderState};
-pub use standing::Standing;
 
 /// What a layer does about congestion: `cong_avoid` of its configuration (`spec/unicast.md` §1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -30,6 +30,8 @@ struct Setup {
     starts: Duration,
     /// So many of the flows have the controller of 0.23.
     slots: usize,
+    /// After packets of so much time the bottleneck sends nothing for so long: its thread waits for a processor.
+    stalls: Option<(Duration, Duration)>,
     duration: Duration,
     seed: u64,
 }
@@ -106,6 +108,7 @@ fn run(setup: &Setup) -> Outcome {
         })
         .collect();
     let mut queue: VecDeque<(usize, u8)> = VecDeque::new();
+    let mut worked = 0;
     let half = nanos(setup.duration) / 2;
     let mut bytes = vec![0_u64; setup.flows];
     let (mut offered, mut lost, mut waited, mut longest) = (0_u64, 0_u64, 0, 0);
@@ -144,7 +147,15 @@ fn run(setup: &Setup) -> Outcome {
                 let arrival = now + nanos(setup.delay);
                 push(&mut events, arrival, Event::Arrival { flow, ecn });
                 if !queue.is_empty() {
-                    push(&mut events, now + transmission, Event::Departure);
+                    let mut next = now + transmission;
+                    if let Some((after, length)) = setup.stalls {
+                        worked += transmission;
+                        if worked >= nanos(after) {
+                            worked = 0;
+                            next += nanos(length);
+                        }
+                    }
+                    push(&mut events, next, Event::Departure);
                 }
             }
             Event::Arrival { flow, ecn } => {
@@ -174,6 +185,7 @@ const SETUP: Setup = Setup {
     delay: Duration::from_millis(5),
     starts: Duration::from_millis(200),
     slots: 0,
+    stalls: None,
     duration: Duration::from_secs(20),
     seed: 1,
 };
@@ -291,6 +303,25 @@ fn latecomers_get_their_share() {
 #[test]
 fn a_flow_alone_uses_the_link() {
     check(&Setup { flows: 1, ..SETUP });
+}
+
+/// Between two members of one machine the queue is as long as somebody else has the processor. That is no
+/// congestion: the flow takes what the link can carry besides, from its first second on.
+#[test]
+fn stalls_do_not_slow_a_flow_down() {
+    for (after, length) in [(1, 3), (5, 4), (30, 4)] {
+        let setup = Setup {
+            flows: 1,
+            rate: 125_000_000,
+            delay: Duration::from_micros(50),
+            stalls: Some((Duration::from_millis(after), Duration::from_millis(length))),
+            duration: Duration::from_secs(2),
+            ..SETUP
+        };
+        let outcome = run(&setup);
+        let most = after as f64 / (after + length) as f64;
+        assert!(outcome.used(&setup) >= 0.9 * most, "{setup:?} {outcome:?}");
+    }
 }
 
 /// On a link on which a sender of 0.23 is not too fast from the start, it does not push ours out.

@@ -16,6 +16,14 @@ const MAX_MARK: f64 = 63.0;
 /// The time for which what gets through is averaged is at least this, seconds, and four reports.
 const WINDOW: f64 = 0.1;
 
+/// What does not last this long tells nothing, seconds: packets and reports come in batches, when somebody gets
+/// a processor, and for that time there is a queue on a link that is all but idle. One that stays is congestion
+/// (compare RFC 8289 §3.1).
+pub(super) const GRAIN: f64 = 0.005;
+
+/// From this mark on (512 packets) nobody can wait and see: the queue is about to be full.
+const URGENT_MARK: f64 = 32.0;
+
 /// Where the receiver is in its series of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Series {
@@ -31,7 +39,8 @@ enum Series {
 pub(super) struct Echoes {
     series: Series,
     level: u16,
-    /// When the last report came, ns.
+    /// When the first report of the series came, and when the last, ns.
+    began: u64,
     heard: u64,
     /// Recent reports, older ones fading: their time in seconds, and bytes of marked packets in it.
     time: f64,
@@ -43,6 +52,7 @@ impl Echoes {
         Self {
             series: Series::Over,
             level: 0,
+            began: now,
             heard: now,
             time: 0.0,
             bytes: 0.0,
@@ -50,7 +60,7 @@ impl Echoes {
     }
 
     /// A report came at `now`, in ns, of packets of `size` bytes that are sent at `rate` bytes/s. The mark
-    /// that the packets had since the one before.
+    /// that the packets had since the one before; 0 while marks are too young to tell anything.
     pub(super) fn take(&mut self, level: u16, now: u64, size: f64, rate: f64) -> f64 {
         let since = now.saturating_sub(self.heard) as f64 / 1e9;
         self.heard = now;
@@ -68,8 +78,16 @@ impl Echoes {
         } else {
             (self.time, self.bytes) = (0.0, 0.0);
         }
+        if series == Series::Begun {
+            self.began = now;
+        }
         (self.series, self.level) = (series, level);
-        mark.min(MAX_MARK)
+        let stands = now.saturating_sub(self.began) as f64 / 1e9 >= GRAIN;
+        if stands || mark >= URGENT_MARK {
+            mark.min(MAX_MARK)
+        } else {
+            0.0
+        }
     }
 
     /// Nothing came for so long that there is no congestion any more, or nobody who would tell.
@@ -79,7 +97,7 @@ impl Echoes {
 
     /// Bytes/s that get through, as far as all packets are marked; less is reported if some are not.
     pub(super) fn delivered(&self) -> Option<f64> {
-        (self.time > 0.0).then(|| self.bytes / self.time)
+        (self.time >= GRAIN).then(|| self.bytes / self.time)
     }
 }
 
@@ -135,7 +153,7 @@ mod tests {
                         let before = packet < 99;
                         let expected = f64::from(if before { first } else { then });
                         // One report has packets of both.
-                        if before || packet > 99 + 8 {
+                        if (10..99).contains(&packet) || packet > 99 + 8 {
                             assert!((last - expected).abs() < 1e-9, "{packet} {last} {expected}");
                         }
                     }
@@ -148,6 +166,34 @@ mod tests {
                 assert_eq!(echoes.delivered(), None);
             }
         }
+    }
+
+    /// Packets in ms of the marks that the sender learns of.
+    fn learned(marks: impl IntoIterator<Item = u8>) -> Vec<f64> {
+        let mut receiver = Receiver::new(Policy::MultiBitEcn);
+        let mut echoes = Echoes::new(0);
+        let mut now = 0;
+        let learn = |mark| {
+            // 100 kB/ms.
+            now += 10_000;
+            let level = receiver.packet(mark)?;
+            Some(echoes.take(level, now, 1000.0, 1e8))
+        };
+        marks.into_iter().filter_map(learn).collect()
+    }
+
+    #[test]
+    fn a_queue_counts_when_it_stays() {
+        // 4 ms of queue and 1 ms without, again and again.
+        let bursts = (0..5_000).map(|packet| if packet % 500 < 400 { 9 } else { 0 });
+        assert!(learned(bursts).iter().all(|mark| *mark == 0.0));
+        // 10 ms of it: the second half counts.
+        let marks = learned([9; 1_000]);
+        let first = marks.iter().position(|mark| *mark > 0.0).unwrap();
+        assert!((0.4..0.6).contains(&(first as f64 / marks.len() as f64)));
+        assert!(marks[first..].iter().all(|mark| (mark - 9.0).abs() < 1e-9));
+        // One that is about to be full counts at once.
+        assert_eq!(learned([63])[0], 63.0);
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! - Each time the queue has been long after it was short, both get slower ([`Rate::calm`]): how old reports
 //!   are is not known, and on long paths they are older than on short ones.
 
-use super::echoes::Echoes;
+use super::echoes::{Echoes, GRAIN};
 
 /// How fast rates follow the goal, seconds: SETTLING is this divided by [`PULL`] and by the calm.
 const TIME_CONSTANT: f64 = 2.0;
@@ -65,7 +65,7 @@ const NEWCOMER: f64 = 1.0;
 
 /// The time constant of newcomers is this part of the time since the first report, but at least so many
 /// doublings of the start, which depend on how long answers take.
-const PART_OF_AGE: f64 = 0.25;
+const PART_OF_AGE: f64 = 0.15;
 const FIRST_DOUBLINGS: f64 = 4.0;
 
 /// Bytes/s at the start.
@@ -155,7 +155,7 @@ impl Rate {
 
     /// An answer from the other end takes at most so many seconds.
     pub(super) fn answer_takes(&mut self, seconds: f64) {
-        self.doubling = (2.0 * seconds).clamp(*DOUBLINGS.start(), *DOUBLINGS.end());
+        self.doubling = (2.0 * (seconds + GRAIN)).clamp(*DOUBLINGS.start(), *DOUBLINGS.end());
     }
 
     /// Bytes/s.
@@ -166,16 +166,9 @@ impl Rate {
     /// The other end reported this level.
     pub(super) fn report(&mut self, level: u16, now: u64) {
         self.advance(now);
-        let age = *self.age.get_or_insert(0.0);
+        self.age.get_or_insert(0.0);
         self.mark = self.echoes.take(level, now, self.size, self.allowed());
         let delivered = self.echoes.delivered().map(|rate| rate.max(1.0));
-        if self.mark > 0.0 && age < NEWCOMER {
-            // What the start was too fast by.
-            let goal = TOP - STEEPNESS * self.mark + 1.0;
-            let most =
-                delivered.map_or(goal, |rate| goal.clamp((SHARE_KEPT * rate).ln(), rate.ln()));
-            self.log = self.log.min(most);
-        }
         if let Some(rate) = delivered
             && self.mark > LONG_QUEUE
         {
@@ -263,6 +256,11 @@ impl Rate {
         }
         let before = self.log;
         self.log = (before + way * part).max(LEAST.ln());
+        if self.mark > 0.0 && age < NEWCOMER {
+            // What the start was too fast by goes as fast as it came.
+            let least = before - step * std::f64::consts::LN_2 / self.doubling;
+            self.log = self.log.min((goal + 1.0).max(least));
+        }
         if self.mark > 0.0
             && let Some(rate) = self.echoes.delivered()
         {

@@ -1,8 +1,8 @@
 //! Packets on their way into N-1 flows: gathered for each, marked by what waits there, written at once.
 
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
 
-use o7s_proto::{congestion::Standing, dt::SendError, forwarding::FlowToken};
+use o7s_proto::{dt::SendError, forwarding::FlowToken};
 use o7s_wire::dt::{Address, Eid, QosCube};
 
 use super::{BATCH, Forwarder, HEADER, QUEUE_MAX};
@@ -15,7 +15,6 @@ pub(super) struct Outgoing {
     pub(super) ends: Vec<usize>,
     /// Packets that waited in front of them; known while there are any.
     pub(super) queued: usize,
-    standing: Standing,
     /// User flows that wait for room.
     pub(super) waiting: VecDeque<Eid>,
 }
@@ -85,7 +84,7 @@ impl Forwarder {
     /// Writes what was gathered, and publishes what was given to users.
     pub(super) fn flush(&mut self, cx: &mut Context) {
         while let Some(number) = self.touched.pop() {
-            self.write(cx.now(), number);
+            self.write(number);
         }
         while let Some(token) = self.written.pop() {
             if let Some(end) = cx.end(token) {
@@ -94,16 +93,15 @@ impl Forwarder {
         }
     }
 
-    fn write(&mut self, now: Instant, number: u32) {
+    fn write(&mut self, number: u32) {
         let Some(out) = self.outgoing.get_mut(number as usize) else {
             return;
         };
         let Some(dt) = &mut self.dt else { return };
         let flow = FlowToken(number);
-        let standing = out.standing.look(now, out.queued);
         let mut start = 0;
         for end in &out.ends {
-            dt.mark(&mut out.bytes[start..*end], standing);
+            dt.mark(&mut out.bytes[start..*end], out.queued);
             start = *end;
         }
         let mut start = 0;
