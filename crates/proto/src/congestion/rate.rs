@@ -60,7 +60,7 @@ const RECOVERY: f64 = 60.0;
 /// Time constants without marks after which the rate grows faster: others have left.
 const QUIET: f64 = 2.0;
 
-/// Seconds after the first report in which a flow takes what reports say at once.
+/// Seconds after the first report in which the rate may fall by half in the time in which it doubled.
 const NEWCOMER: f64 = 1.0;
 
 /// The time constant of newcomers is this part of the time since the first report, but at least so many
@@ -72,7 +72,7 @@ const FIRST_DOUBLINGS: f64 = 4.0;
 const START: f64 = 128_000.0;
 
 /// In this time the rate doubles until a first report, seconds, unless it is known how long an answer takes:
-/// then in twice that time, within bounds.
+/// then in twice that time and the time for which a mark is not believed, within bounds.
 const DOUBLING: f64 = 0.1;
 const DOUBLINGS: std::ops::RangeInclusive<f64> = 0.01..=1.0;
 
