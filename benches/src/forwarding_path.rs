@@ -37,7 +37,8 @@ const OWN: Address = Address::new(1);
 const SIZES: [usize; 2] = [64, 1400];
 /// Packets that are in a ring at a time.
 const BURST: usize = 256;
-const ROUNDS: usize = 4000;
+const ROUNDS: usize = 500;
+const TURNS: usize = 8;
 
 /// A flow whose ends are both here.
 fn pair(node: &Node) -> Result<(Flow, Flow), Box<dyn std::error::Error>> {
@@ -144,14 +145,27 @@ pub(crate) fn run(dir: &RuntimeDir) -> Outcome {
     );
     for size in SIZES {
         let (member, eid) = (Address::new(3), Eid(4711));
-        // Read and dropped at the first look: too short for a header.
-        let (read, none) = middle.measure(&[7; 14])?;
-        // Read, looked up, and dropped since the end of the flow is not here.
-        let (decided, nothing) = middle.measure(&packet(OWN, 60, eid, size))?;
-        let (all, arrived) = middle.measure(&packet(member, 60, eid, size))?;
-        if (none, nothing, arrived) != (0, 0, BURST * ROUNDS) {
-            return Err(format!("{arrived} of {} packets arrived", BURST * ROUNDS).into());
+        let kinds = [
+            // Read and dropped at the first look: too short for a header.
+            vec![7; 14],
+            // Read, looked up, and dropped since the end of the flow is not here.
+            packet(OWN, 60, eid, size),
+            packet(member, 60, eid, size),
+        ];
+        // In turns: the processor is not equally fast all the time, and the steps are differences.
+        let (mut best, mut arrived) = ([f64::MAX; 3], [0; 3]);
+        for _ in 0..TURNS {
+            for (kind, packet) in kinds.iter().enumerate() {
+                let (took, came) = middle.measure(packet)?;
+                best[kind] = best[kind].min(took);
+                arrived[kind] += came;
+            }
         }
+        let sent = BURST * ROUNDS * TURNS;
+        if arrived != [0, 0, sent] {
+            return Err(format!("{arrived:?} of {sent} packets arrived").into());
+        }
+        let [read, decided, all] = best;
         println!(
             "{size:>7} {all:>10.1} {:>14.0} {read:>12.1} {:>12.1} {:>12.1}",
             1e9 / all,
