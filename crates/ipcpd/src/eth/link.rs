@@ -1,7 +1,8 @@
 //! What becomes of a network interface: its address, MTU and state, by rtnetlink.
 //!
 //! One socket asks once and listens from then on (`spec/shims.md` §5.7; beyond it, no carrier is
-//! down, and a new MTU, address or name is used).
+//! down, a new MTU, address or name is used, and so is a device that comes in the place of one that
+//! was removed).
 
 use std::{
     io,
@@ -64,6 +65,8 @@ pub struct Link {
     device: String,
     known: Interface,
     gone: bool,
+    /// The socket of the packets, which is bound to the device, and its protocol.
+    packets: Option<(OwnedFd, u16)>,
     buffer: Box<[u8]>,
 }
 
@@ -83,8 +86,8 @@ impl Link {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            match find(&buffer[..length], index) {
-                Found::Interface(interface, _) => break interface,
+            match find(&buffer[..length], Wanted::Index(index)) {
+                Found::Interface(found) => break found.interface,
                 Found::Error(error) => return Err(error),
                 Found::Gone => return Err(io::ErrorKind::NotFound.into()),
                 Found::Nothing => {}
@@ -97,8 +100,19 @@ impl Link {
             device: device.to_owned(),
             known,
             gone: false,
+            packets: None,
             buffer,
         })
+    }
+
+    /// When the device is removed and one of the same name comes, `packets` is bound to that one. `packets`
+    /// is another descriptor of the socket of the packets, whose protocol this is.
+    #[must_use]
+    pub fn with_packets(self, packets: OwnedFd, protocol: u16) -> Self {
+        Self {
+            packets: Some((packets, protocol)),
+            ..self
+        }
     }
 
     /// What is known of it.
@@ -113,7 +127,7 @@ impl Link {
         &self.device
     }
 
-    /// Whether it was removed. It does not come back: another device of that name is another one.
+    /// Whether it was removed, and none of its name has come since.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.gone
@@ -128,26 +142,33 @@ impl Link {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(rustix::io::Errno::NOBUFS) => {
                     // Something was lost: ask again.
-                    let _ = rustix::io::write(&self.socket, &request(self.index));
+                    let now = sys::interface_index(&self.device).ok();
+                    let index = now.filter(|_| self.gone).unwrap_or(self.index);
+                    let _ = rustix::io::write(&self.socket, &request(index));
                     continue;
                 }
                 Err(_) => return changes,
             };
-            let found = find(&self.buffer[..length], self.index);
-            let new = match found {
-                // The socket of the packets does not hear it any more.
-                _ if self.gone => continue,
-                Found::Interface(interface, name) => {
-                    if let Some(name) = name.filter(|name| *name != self.device) {
+            let wanted = if self.gone {
+                Wanted::Name(&self.device)
+            } else {
+                Wanted::Index(self.index)
+            };
+            let new = match find(&self.buffer[..length], wanted) {
+                Found::Interface(found) => {
+                    if self.gone && !self.take_back(found.index) {
+                        continue;
+                    }
+                    if let Some(name) = found.name.filter(|name| *name != self.device) {
                         tracing::info!("The device {} is {name} now.", self.device);
                         self.device = name;
                     }
-                    interface
+                    found.interface
                 }
                 Found::Gone => {
                     tracing::error!(
-                        "The device {} is gone, and with it what this IPCP is for; destroy it, and \
-                         create another one once there is a device again.",
+                        "The device {} is gone. This IPCP waits for one of that name; destroy it if \
+                         there will be none.",
                         self.device
                     );
                     self.gone = true;
@@ -176,6 +197,24 @@ impl Link {
             }
             self.known = new;
         }
+    }
+
+    /// A device of the name is there again: hears and sends on that one.
+    fn take_back(&mut self, index: u32) -> bool {
+        let Some((packets, protocol)) = &self.packets else {
+            return false;
+        };
+        if let Err(error) = sys::bind_packet(packets, index, *protocol) {
+            tracing::error!(
+                "There is a device {} again, but it cannot be listened on ({error}).",
+                self.device
+            );
+            return false;
+        }
+        tracing::info!("There is a device {} again.", self.device);
+        self.index = index;
+        self.gone = false;
+        true
     }
 }
 
@@ -207,16 +246,29 @@ fn request(index: u32) -> [u8; field::ATTRIBUTES] {
     request
 }
 
+/// Which interface is looked for.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Index(u32),
+    Name(&'a str),
+}
+
+/// What a message says of an interface.
+struct Description {
+    index: u32,
+    interface: Interface,
+    name: Option<String>,
+}
+
 enum Found {
     Nothing,
-    /// With its name.
-    Interface(Interface, Option<String>),
+    Interface(Description),
     Gone,
     Error(io::Error),
 }
 
 /// The last that a datagram says of an interface.
-fn find(mut datagram: &[u8], index: u32) -> Found {
+fn find(mut datagram: &[u8], wanted: Wanted<'_>) -> Found {
     let mut found = Found::Nothing;
     while let Some(length) = word(datagram, field::LENGTH) {
         let length = length as usize;
@@ -229,13 +281,21 @@ fn find(mut datagram: &[u8], index: u32) -> Found {
             if number != 0 {
                 found = Found::Error(io::Error::from_raw_os_error(number.saturating_neg()));
             }
-        } else if word(message, field::INDEX) == Some(index) {
-            if kind == libc::RTM_DELLINK {
-                found = Found::Gone;
-            } else if kind == libc::RTM_NEWLINK
-                && let Some((interface, name)) = interface(message)
+        } else if kind == libc::RTM_DELLINK {
+            if let Wanted::Index(index) = wanted
+                && word(message, field::INDEX) == Some(index)
             {
-                found = Found::Interface(interface, name);
+                found = Found::Gone;
+            }
+        } else if kind == libc::RTM_NEWLINK
+            && let Some(description) = describe(message)
+        {
+            let meant = match wanted {
+                Wanted::Index(index) => description.index == index,
+                Wanted::Name(name) => description.name.as_deref() == Some(name),
+            };
+            if meant {
+                found = Found::Interface(description);
             }
         }
         datagram = datagram.get(align(length)..).unwrap_or_default();
@@ -243,7 +303,8 @@ fn find(mut datagram: &[u8], index: u32) -> Found {
     found
 }
 
-fn interface(message: &[u8]) -> Option<(Interface, Option<String>)> {
+fn describe(message: &[u8]) -> Option<Description> {
+    let index = word(message, field::INDEX)?;
     let flags = word(message, field::INTERFACE_FLAGS)?;
     let has = |flag: libc::c_int| flags & flag as u32 != 0;
     let mut mac = None;
@@ -269,7 +330,11 @@ fn interface(message: &[u8]) -> Option<(Interface, Option<String>)> {
         up: has(libc::IFF_UP) && has(libc::IFF_RUNNING),
         loopback: has(libc::IFF_LOOPBACK),
     };
-    Some((interface, name))
+    Some(Description {
+        index,
+        interface,
+        name,
+    })
 }
 
 /// A text that ends with a zero.
@@ -314,8 +379,9 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_datagram_says(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = find(&bytes, 1);
-            let _ = interface(&bytes);
+            let _ = find(&bytes, Wanted::Index(1));
+            let _ = find(&bytes, Wanted::Name("eth0"));
+            let _ = describe(&bytes);
         }
     }
 }
