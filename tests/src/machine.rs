@@ -9,7 +9,7 @@ use std::{
 
 use o7s::{
     Flow, Node, QosSpec, RuntimeDir,
-    irm::{IpcpStatus, Irm, NameInfo},
+    irm::{IpcpStatus, IpcpType, Irm, NameInfo},
 };
 use o7s_irmd::embedded::Daemon;
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,7 +53,7 @@ impl Machine {
         }
     }
 
-    /// Name of its member of the unicast layer.
+    /// Name of its member of the layer `net`.
     #[must_use]
     pub fn member(&self) -> String {
         format!("u-{}", self.name)
@@ -92,7 +92,7 @@ impl Machine {
         fs::read_to_string(self.config.path().join("log")).unwrap_or_default()
     }
 
-    /// Pids of its IPCPs, and of the one of the unicast layer.
+    /// Pids of its IPCPs, and of that member.
     #[must_use]
     pub fn ipcps(&self) -> (Vec<i32>, Option<i32>) {
         let list = self.irm().list_ipcps().unwrap_or_default();
@@ -205,13 +205,27 @@ pub fn kill(pid: i32) {
 }
 
 /// Machines of these names with cables between these; each has a file with an IPCP per cable and a member of
-/// the layer `net`. The first bootstraps it, the others enroll with, and connect to, those before them that
-/// they have a cable to.
+/// the unicast layer `net`. The first bootstraps it, the others enroll with, and connect to, those before them
+/// that they have a cable to.
 ///
 /// # Panics
 /// If that fails.
 #[must_use]
 pub fn network(names: &[&str], cables: &[(usize, usize)], options: &str) -> Vec<Machine> {
+    layer(IpcpType::Unicast, names, cables, options)
+}
+
+/// The same with a layer of this type.
+///
+/// # Panics
+/// If that fails.
+#[must_use]
+pub fn layer(
+    ipcp_type: IpcpType,
+    names: &[&str],
+    cables: &[(usize, usize)],
+    options: &str,
+) -> Vec<Machine> {
     let machines: Vec<Machine> = names.iter().map(|name| Machine::new(name)).collect();
     for &(one, other) in cables {
         let (one, other) = (&machines[one], &machines[other]);
@@ -239,7 +253,8 @@ pub fn network(names: &[&str], cables: &[(usize, usize)], options: &str) -> Vec<
                 machines[peer].name
             );
         }
-        text += &format!("[unicast.{member}]\nautobind = true\n");
+        let ipcp_type = ipcp_type.as_str();
+        text += &format!("[{ipcp_type}.{member}]\nautobind = true\n");
         text += &match before.first() {
             None => format!("bootstrap = \"net\"\n{options}"),
             Some(first) => format!("enrol = {first:?}\nconn = {before:?}\n"),

@@ -1,11 +1,14 @@
 //! Nodes that are what their configuration files say: they come up in any order, die in any way, and are whole
 //! again without a hand.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use o7s::{ErrorKind, QosSpec};
+use o7s::{ErrorKind, Flow, QosSpec, irm::IpcpType};
 use o7s_tests::{
-    machine::{echo, echo_for, kill, network, pair, until_whole},
+    machine::{Machine, PATIENCE, echo, echo_for, kill, layer, network, pair, until_whole},
     netns::skipped,
     qos,
 };
@@ -92,4 +95,49 @@ fn a_killed_ipcp_is_started_again_and_connected() {
     let log = net[1].log();
     let told = log.matches("cannot create the IPCP").count();
     assert!(told <= 2, "one line per death: {log}");
+}
+
+/// A program of this machine in its broadcast layer, once that is there.
+fn join(machine: &Machine) -> Flow {
+    let begin = Instant::now();
+    loop {
+        match machine.node.join("net", Some(PATIENCE)) {
+            Ok(flow) => return flow,
+            Err(error) => assert!(begin.elapsed() < PATIENCE, "{error}: {}", machine.log()),
+        }
+    }
+}
+
+/// Sends until something comes.
+fn until_heard(from: &Flow, to: &Flow) {
+    let begin = Instant::now();
+    to.set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    loop {
+        from.write(b"hello").unwrap();
+        match to.read_packet() {
+            Ok(packet) => return assert_eq!(packet, b"hello"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}"),
+        }
+        assert!(begin.elapsed() < PATIENCE, "nothing came");
+    }
+}
+
+/// The one that knows of the connection is not told that the other one died: on Ethernet nobody tells.
+#[test]
+fn a_broadcast_layer_is_whole_again_after_the_death_of_a_daemon() {
+    if skipped("a_broadcast_layer_is_whole_again_after_the_death_of_a_daemon") {
+        return;
+    }
+    let mut net = layer(IpcpType::Broadcast, &["a", "b"], &[(0, 1)], "");
+    for machine in &mut net {
+        machine.start();
+    }
+    let flows = [join(&net[0]), join(&net[1])];
+    until_heard(&flows[0], &flows[1]);
+    net[0].kill_daemon();
+    net[0].start();
+    let again = join(&net[0]);
+    until_heard(&again, &flows[1]);
+    until_heard(&flows[1], &again);
 }

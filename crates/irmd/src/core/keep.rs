@@ -32,6 +32,22 @@ use super::{
 };
 use crate::config::{At, IpcpEntry, Join};
 
+/// Silence after which a neighbour in a broadcast layer is dead, ms. Members of unicast layers say hello; in
+/// broadcast layers all packets are those of programs, and there are only the signs of life of the flow itself.
+const BROADCAST_TIMEOUT: u32 = 5_000;
+
+/// QoS of a connection that is made again when it ends.
+fn connection(ipcp_type: IpcpType) -> QosSpec {
+    let timeout = match ipcp_type {
+        IpcpType::Broadcast => BROADCAST_TIMEOUT,
+        _ => QosSpec::RAW.timeout,
+    };
+    QosSpec {
+        timeout,
+        ..QosSpec::RAW
+    }
+}
+
 /// Names an entry that is kept; lower = earlier in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct KeptId(pub(super) usize);
@@ -312,7 +328,7 @@ impl Core {
             }
             return Ok(false);
         };
-        let name = kept.name.clone();
+        let (name, ipcp_type) = (kept.name.clone(), kept.ipcp_type);
         let body = match what {
             What::Start => return Ok(true),
             What::Join(join) => {
@@ -347,7 +363,7 @@ impl Core {
                     pid,
                     dst,
                     component,
-                    qos: Some(QosSpec::RAW.into()),
+                    qos: Some(connection(ipcp_type).into()),
                 };
                 self.check_connect(&connect)?;
                 Body::IpcpConnect(connect)
