@@ -88,6 +88,8 @@ pub struct Operation {
     pub required: bool,
     /// The options in the order in which they are matched.
     pub options: &'static [Opt],
+    /// The option whose value a word is that is no option's, if there was none before.
+    pub bare: Option<&'static str>,
     /// Whether `--` and arguments may follow.
     pub rest: bool,
     /// The words after group and operation.
@@ -284,6 +286,7 @@ const fn operation(op: Op, word: &'static str) -> Operation {
         positional: None,
         required: true,
         options: &[],
+        bare: None,
         rest: false,
         synopsis: "",
         help: "",
@@ -400,10 +403,11 @@ pub const GROUPS: &[Group] = &[
             // Added to those of 0.23, hence behind them: abbreviations keep their meaning.
             Operation {
                 options: &[opt("name", IPCP, "name of the IPCP")],
-                synopsis: "name IPCP [--json]",
+                bare: Some("name"),
+                synopsis: "[name] IPCP [--json]",
                 help: "show the state of an IPCP: its flows, directory, neighbours, routes\n\
                        Which tables there are depends on the type.",
-                examples: &["irm ipcp show name n1", "irm ipcp show name n1 --json"],
+                examples: &["irm ipcp show n1", "irm ipcp show name n1 --json"],
                 ..operation(Op::IpcpShow, "show")
             },
         ],

@@ -246,7 +246,13 @@ impl<'a> Fields<'a> {
                 break;
             }
             let Some(option) = operation.option(word) else {
-                return Err(fields.unknown(word));
+                match operation.bare {
+                    Some(option) if fields.values.is_empty() && fields.hint(word).is_empty() => {
+                        fields.values.push((option, word));
+                        continue;
+                    }
+                    _ => return Err(fields.unknown(word)),
+                }
             };
             let mut value = "";
             if option.value.is_some() {
@@ -263,11 +269,14 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
+    /// The option that may have been meant by a word, for a message.
+    fn hint(&self, word: &str) -> String {
+        let options = self.operation.options.iter();
+        suggestion(word, options.map(|option| option.word))
+    }
+
     fn unknown(&self, word: &str) -> ParseError {
-        let hint = suggestion(
-            word,
-            self.operation.options.iter().map(|option| option.word),
-        );
+        let hint = self.hint(word);
         ParseError::unknown(match self.operation.op {
             Op::IpcpBootstrap => format!(
                 "Unknown option: \"{word}\".{hint}\nSee \"{} --help\".",

@@ -58,6 +58,7 @@ fn the_documented_equivalences() {
         ("i enrol n x l lan", "ipcp enroll name x layer lan"),
         ("i l t local", "ipcp list type local"),
         ("i s n x", "ipcp show name x"),
+        ("i s x", "ipcp show name x"),
         ("b pro ./x n o", "bind program ./x name o"),
         ("b proc 1 n o", "bind process 1 name o"),
         ("b i x n o", "bind ipcp x name o"),
@@ -466,6 +467,7 @@ fn missing_words_are_named_and_usage_shown() {
         ("i b n a", "Missing option \"layer\"."),
         ("i e n a", "Missing option \"layer\" or \"dst\"."),
         ("i co n a", "Missing option \"dst\"."),
+        ("i s", "Missing option \"name\"."),
         ("bind program", "Missing the PROGRAM."),
         ("bind program x", "Missing option \"name\"."),
         ("bind process 1", "Missing option \"name\"."),
@@ -495,6 +497,7 @@ fn near_misses_are_suggested() {
         ("ipcp craete", "Did you mean \"create\"?"),
         ("i b lyer x", "Did you mean \"layer\"?"),
         ("name register n layr x", "Did you mean \"layer\"?"),
+        ("ipcp show nmae x", "Did you mean \"name\"?"),
     ] {
         let error = failure(line);
         assert!(
