@@ -323,7 +323,12 @@ impl<K: Copy + Ord> LinkState<K> {
             return;
         }
         self.stats.exceeded += 1;
-        link.seqno = number::there_after(lsu.seqno);
+        let above = number::there_after(lsu.seqno);
+        if above < lsu.seqno {
+            // Nothing is believed above it: it has to age out.
+            return;
+        }
+        link.seqno = above;
         if self.database.may_update(now, Key::new(self.own, peer)) {
             self.announce(now, peer);
         } else {

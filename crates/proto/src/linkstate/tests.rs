@@ -332,11 +332,45 @@ fn absurd_numbers_are_told_once() {
     // The link is kept, its number grows as before.
     let said = rig.wait(Duration::from_secs(15));
     assert!(said.sent.contains(&(MGMT_B, lsu(A, B, 2))), "{said:?}");
-    // The highest that is believed leaves room for all refreshes to come.
-    let highest = number::BELIEVED_MAX - 1;
-    let said = rig.hear(MGMT_C, lsu(A, B, highest));
-    let next = number::there_after(highest);
-    assert!(said.sent.contains(&(MGMT_B, lsu(A, B, next))));
+}
+
+/// One update with a number near the end of what is believed must not silence the owner of the link for ever.
+#[test]
+fn the_owner_of_a_link_is_heard_again_after_an_invented_number() {
+    for invented in number::BELIEVED_MAX - 9..=number::BELIEVED_MAX {
+        // A is the owner; B, with the same clock, is a neighbour of it.
+        let mut owner = Rig::connected();
+        let mut other = Rig::new();
+        (other.state.own, other.now) = (address(B), owner.now);
+        other.state.management_up(other.now, MGMT_B);
+        other.state.management_up(other.now, MGMT_C);
+        other.state.data_up(other.now, DATA_B, address(A));
+        other.hear(MGMT_C, lsu(A, B, invented));
+        let mut to_owner = vec![lsu(A, B, invented)];
+        let mut heard = 0;
+        for second in 0..600 {
+            let mut to_other = Vec::new();
+            for lsu in std::mem::take(&mut to_owner) {
+                to_other.extend(owner.hear(MGMT_B, lsu).sent);
+            }
+            to_other.extend(owner.wait(Duration::from_secs(1)).sent);
+            let said = other.wait(Duration::from_secs(1)).sent;
+            to_owner.extend(said.iter().map(|(_, lsu)| *lsu));
+            let of_link = to_other.iter().filter(|(flow, lsu)| {
+                *flow == MGMT_B && lsu.source == address(A) && lsu.destination == address(B)
+            });
+            for (_, lsu) in of_link {
+                assert!(lsu.seqno <= number::BELIEVED_MAX, "{lsu}");
+                let said = other.hear(MGMT_B, *lsu).sent;
+                let back = said.iter().filter(|(flow, _)| *flow == MGMT_B);
+                to_owner.extend(back.map(|(_, lsu)| *lsu));
+                // Passed on: it was taken.
+                heard += u32::from(second > 400 && said.iter().any(|(flow, _)| *flow == MGMT_C));
+            }
+        }
+        assert!(heard > 5, "{invented}: heard {heard} times");
+        assert!(other.state.graph.is_usable(address(A), address(B)));
+    }
 }
 
 #[test]
