@@ -28,6 +28,7 @@ mod member;
 mod output;
 mod replies;
 mod status;
+mod warnings;
 
 use std::{
     collections::VecDeque,
@@ -51,6 +52,7 @@ use crate::{cep::Handshakes, linkstate, random::Random};
 use liveness::Liveness;
 use lowers::Lowers;
 use member::Member;
+use warnings::Warnings;
 
 /// What a node starts with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,9 @@ pub struct Node {
     lowers: Lowers,
     liveness: Liveness,
     outputs: VecDeque<Output>,
+    warnings: Warnings,
+    /// When it last had something to do.
+    settled: Instant,
 }
 
 impl Node {
@@ -107,6 +112,8 @@ impl Node {
             lowers: Lowers::default(),
             liveness: Liveness::default(),
             outputs: VecDeque::new(),
+            warnings: Warnings::default(),
+            settled: now,
         }
     }
 
@@ -287,13 +294,23 @@ impl Node {
 
     /// Carries what the components say to one another and to the driver, until they are silent.
     fn settle(&mut self, now: Instant) {
+        self.settled = now;
         self.settle_handshakes(now);
         self.settle_member(now);
     }
 
     /// What the driver is to do next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        loop {
+            match self.outputs.pop_front()? {
+                Output::Warning(text) => {
+                    if let Some(text) = self.warnings.pass(self.settled, text) {
+                        return Some(Output::Warning(text));
+                    }
+                }
+                output => return Some(output),
+            }
+        }
     }
 
     /// The own address; none before bootstrap or enrollment.

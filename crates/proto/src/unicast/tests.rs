@@ -270,3 +270,30 @@ fn silent_neighbours_keep_nobody_away() {
     late.wait(Duration::from_secs(1));
     assert_eq!(late.members[0].node.status(late.now).routes.len(), 1);
 }
+
+/// Whoever may allocate flows to a member cannot fill its log.
+#[test]
+fn warnings_that_others_cause_are_bounded() {
+    let mut net = Net::line(1);
+    let mut now = net.now;
+    let node = &mut net.members[0].node;
+    let mut fail = |now, times| {
+        let mut told = Vec::new();
+        for _ in 0..times {
+            node.lower_accepted(now, Lower(1000), QosSpec::RAW);
+            node.lower_packet(now, Lower(1000), b"no message");
+            while let Some(output) = node.poll_output() {
+                if let Output::Warning(text) = output {
+                    told.push(text);
+                }
+            }
+        }
+        told
+    };
+    assert_eq!(fail(now, 1000).len(), 64);
+    now += Duration::from_secs(60);
+    let told = fail(now, 2);
+    assert_eq!(told.len(), 2);
+    assert!(told[0].contains("936 warnings"), "{told:?}");
+    assert!(!told[1].contains("not told"), "{told:?}");
+}
