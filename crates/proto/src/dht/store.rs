@@ -181,22 +181,23 @@ impl Store {
 
     /// Room for one more: when full, what is farthest from the own identifier goes, if it is farther.
     fn make_room(&mut self, distance: &Distance) -> bool {
-        if self.count < MAX_VALUES {
-            return true;
-        }
-        match self.keys.last_entry() {
-            Some(mut farthest) if farthest.key() > distance => {
-                let gone = farthest.get_mut().pop();
-                if farthest.get().is_empty() {
-                    farthest.remove();
-                }
-                if let Some(gone) = gone {
-                    self.drop_one(gone.address);
-                }
-                true
+        while self.count >= MAX_VALUES {
+            let Some(mut farthest) = self.keys.last_entry() else {
+                return false;
+            };
+            if farthest.key() <= distance {
+                return false;
             }
-            _ => false,
+            // None of a key whose values have expired.
+            let gone = farthest.get_mut().pop();
+            if farthest.get().is_empty() {
+                farthest.remove();
+            }
+            if let Some(gone) = gone {
+                self.drop_one(gone.address);
+            }
         }
+        true
     }
 
     fn drop_one(&mut self, address: Address) {
@@ -355,5 +356,32 @@ mod tests {
         assert_eq!(refused, Put::Refused);
         store.sweep(now, 101, SWEEP_PAUSE, 9);
         assert_eq!((store.len(), store.registrants.len()), (0, 0));
+    }
+
+    /// A key whose only value expired is no room for another value.
+    #[test]
+    fn a_full_store_does_not_grow_by_keys_without_values() {
+        let now = Instant::now();
+        let mut store = Store::new(key(0));
+        let near = |n: u32| {
+            let mut bytes = [0; 32];
+            bytes[4..8].copy_from_slice(&(n + 1).to_be_bytes());
+            Key::from_bytes(&bytes).unwrap()
+        };
+        for n in 0..MAX_VALUES as u32 - 1 {
+            let address = Address::from(if n < PER_REGISTRANT { 9 } else { 10 + n % 64 });
+            store.put((now, 0), &near(n), address, 200, true, now);
+        }
+        let far = key(0xff);
+        store.put((now, 0), &far, Address::new(5), 100, true, now);
+        assert_eq!(store.len(), MAX_VALUES);
+        // It expired, and this registrant has too many names.
+        let refused = store.put((now, 101), &far, Address::new(9), 200, true, now);
+        assert_eq!((refused, store.len()), (Put::Refused, MAX_VALUES - 1));
+        for n in 0..4 {
+            let new = near(MAX_VALUES as u32 + n);
+            store.put((now, 101), &new, Address::new(6), 200, true, now);
+            assert!(store.len() <= MAX_VALUES, "{}", store.len());
+        }
     }
 }
