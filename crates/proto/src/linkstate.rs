@@ -264,7 +264,7 @@ impl<K: Copy + Ord> LinkState<K> {
             Arrival::Full if self.prune(now) => self.database.update(now, key, lsu.seqno),
             arrival => arrival,
         };
-        match arrival {
+        let announced = match arrival {
             Arrival::Old(newer) => {
                 self.stats.old += 1;
                 if let Some(seqno) = newer {
@@ -284,13 +284,14 @@ impl<K: Copy + Ord> LinkState<K> {
                 self.warn(flow, Warning::Full);
                 return;
             }
-            Arrival::Taken => {}
-        }
+            Arrival::Taken { announced } => announced,
+        };
+        // Most updates only say that a link is still there, which the graph knows.
         if number::is_gone(lsu.seqno) {
             if self.graph.withdraw(lsu.source, lsu.destination) {
                 self.recalculation.request(now);
             }
-        } else if self.graph.announce(lsu.source, lsu.destination) {
+        } else if !announced && self.graph.announce(lsu.source, lsu.destination) {
             self.announced(now, lsu.source, lsu.destination);
         }
         self.flood(&lsu, Some(flow));

@@ -66,7 +66,10 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// The link was not known, or the number is higher than the one known.
-    Taken,
+    Taken {
+        /// It was known, and not as gone: who announces it says nothing new.
+        announced: bool,
+    },
     /// It is not. The number known, if it is higher and the sender was not told in this period.
     Old(Option<u64>),
     /// Too many updates of this link.
@@ -102,7 +105,7 @@ impl Database {
             MapEntry::Vacant(_) if full => Arrival::Full,
             MapEntry::Vacant(vacant) => {
                 vacant.insert(Entry::new(seqno, stamp));
-                Arrival::Taken
+                Arrival::Taken { announced: false }
             }
             MapEntry::Occupied(mut entry) => {
                 let entry = entry.get_mut();
@@ -116,9 +119,10 @@ impl Database {
                 if !entry.count(stamp) {
                     return Arrival::TooOften;
                 }
+                let announced = !is_gone(entry.seqno);
                 entry.seqno = seqno;
                 entry.stamp = stamp;
-                Arrival::Taken
+                Arrival::Taken { announced }
             }
         }
     }
