@@ -114,6 +114,16 @@ impl Irm {
         self.done(Body::DestroyIpcp(Pid { pid }))
     }
 
+    /// Keeps an IPCP of the configuration file no longer, whether it runs just now (then it is stopped) or waits
+    /// to be started again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if no IPCP of that name is kept.
+    pub fn forget_ipcp(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.done(Body::ForgetIpcp(NameRef { name }))
+    }
+
     /// Starts a layer in an IPCP.
     ///
     /// # Errors

@@ -20,12 +20,12 @@ use std::{
 
 use o7s::{
     Error, ErrorKind, QosSpec, Result,
-    control::{Body, BootstrapIpcp, ConnectIpcp, EnrollIpcp, IpcpInfo, NameRef, RegName},
+    control::{Body, BootstrapIpcp, ConnectIpcp, Empty, EnrollIpcp, IpcpInfo, NameRef, RegName},
     irm::{DT_COMP, IpcpType, MGMT_COMP},
 };
 
 use super::{
-    Context, Core, Peer,
+    ConnId, Context, Core, Peer,
     ipcp::Call,
     limits,
     timer::{Timer, TimerKey},
@@ -277,11 +277,39 @@ impl Core {
         self.advance(cx, id);
     }
 
+    /// Keeps the IPCP of this name no longer, and destroys it if it runs.
+    pub(super) fn forget_ipcp(
+        &mut self,
+        cx: &mut dyn Context,
+        conn: ConnId,
+        request: u64,
+        name: &str,
+    ) -> Result<Option<Body>> {
+        let mut kept = self.keeper.kept.iter();
+        let Some((id, pid)) = kept
+            .find(|(_, kept)| kept.name == name)
+            .map(|(id, kept)| (*id, kept.pid))
+        else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no IPCP {name:?} of the configuration file is kept"),
+            ));
+        };
+        if let Some(pid) = pid {
+            return self.destroy_ipcp(cx, conn, request, pid).map(|()| None);
+        }
+        self.drop_kept(cx, id);
+        Ok(Some(Body::Done(Empty {})))
+    }
+
     /// An IPCP is destroyed by request.
     pub(super) fn keep_no_longer(&mut self, cx: &mut dyn Context, pid: i32) {
-        let Some(id) = self.keeper.of_pid(pid) else {
-            return;
-        };
+        if let Some(id) = self.keeper.of_pid(pid) {
+            self.drop_kept(cx, id);
+        }
+    }
+
+    fn drop_kept(&mut self, cx: &mut dyn Context, id: KeptId) {
         if let Some(kept) = self.keeper.kept.remove(&id) {
             tracing::info!(
                 "IPCP {:?} is not kept any more: it is destroyed by request.",

@@ -331,6 +331,7 @@ impl Core {
             Body::ListNames(_) => Ok(Some(Body::Names(self.list_names()))),
             Body::CreateIpcp(create) => self.create_ipcp(cx, conn, id, &create).map(|()| None),
             Body::DestroyIpcp(pid) => self.destroy_ipcp(cx, conn, id, pid.pid).map(|()| None),
+            Body::ForgetIpcp(name) => self.forget_ipcp(cx, conn, id, &name.name),
             Body::BootstrapIpcp(boot) => self.bootstrap_ipcp(cx, conn, id, boot).map(|()| None),
             Body::EnrollIpcp(enroll) => self.enroll_ipcp(cx, conn, id, enroll).map(|()| None),
             Body::ConnectIpcp(connect) => self
@@ -448,6 +449,7 @@ fn is_management(body: &Body) -> bool {
         body,
         Body::CreateIpcp(_)
             | Body::DestroyIpcp(_)
+            | Body::ForgetIpcp(_)
             | Body::BootstrapIpcp(_)
             | Body::EnrollIpcp(_)
             | Body::ConnectIpcp(_)

@@ -24,7 +24,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Body",
         tags = "3, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, \
-                35, 36, 37, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, \
+                35, 36, 37, 38, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, \
                 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70"
     )]
     pub body: Option<Body>,
@@ -110,6 +110,9 @@ pub enum Body {
     /// The state of an IPCP; answered by [`Body::IpcpStatus`].
     #[prost(message, tag = "37")]
     ShowIpcp(Pid),
+    /// Keep an IPCP of the configuration file no longer; stop it, should it run.
+    #[prost(message, tag = "38")]
+    ForgetIpcp(NameRef),
 
     // Answers.
     /// It worked and there is nothing to say.

@@ -61,7 +61,14 @@ impl Executor {
             Command::CreateIpcp { name, ipcp_type } => {
                 irm.create_ipcp(&name, ipcp_type)?;
             }
-            Command::DestroyIpcp { name } => irm.destroy_ipcp(self.ipcp(&name)?.pid)?,
+            Command::DestroyIpcp { name } => match self.ipcp(&name) {
+                Ok(ipcp) => irm.destroy_ipcp(ipcp.pid)?,
+                // One of the configuration file may wait to be started again.
+                Err(none) => match irm.forget_ipcp(&name) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Err(none),
+                    outcome => outcome?,
+                },
+            },
             Command::BootstrapIpcp(bootstrap) => self.bootstrap(&bootstrap)?,
             Command::EnrollIpcp(enroll) => self.enroll(&enroll)?,
             Command::ConnectIpcp {

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use o7s::{
     DirHash, ErrorKind,
-    control::{Body, ConnectIpcp, IpcpJoined, LayerInfo, Pid},
+    control::{Body, ConnectIpcp, IpcpJoined, LayerInfo, NameRef, Pid},
     irm::{DT_COMP, MGMT_COMP},
 };
 
@@ -300,6 +300,38 @@ fn one_that_is_destroyed_by_request_stays_away() {
     assert!(lab.core.list_ipcps(lab.fake.now).ipcps.is_empty());
     lab.core.stop(&mut lab.fake);
     assert!(lab.core.configured().is_ok());
+}
+
+#[test]
+fn one_that_does_not_run_can_be_destroyed_too() {
+    let forget = |name: &str| {
+        Body::ForgetIpcp(NameRef {
+            name: name.to_owned(),
+        })
+    };
+    for runs in [false, true] {
+        let mut lab = Lab::new();
+        configure(&mut lab, MEMBER);
+        let (pid, _) = completes(&mut lab);
+        let manager = lab.manager();
+        let error = lab.call(manager, forget("c")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        if !runs {
+            lab.child_exited(pid);
+            assert_eq!(lab.core.list_ipcps(lab.fake.now).absent[0].name, "b");
+        }
+        let id = lab.start(manager, forget("b"));
+        if runs {
+            lab.child_exited(pid);
+        }
+        lab.outcome(manager, id).unwrap();
+        let children = lab.fake.children.len();
+        lab.advance(100 * SECOND);
+        let list = lab.core.list_ipcps(lab.fake.now);
+        assert!(list.ipcps.is_empty() && list.absent.is_empty());
+        assert_eq!(lab.fake.children.len(), children, "it is not started again");
+        assert!(lab.core.configured().is_ok());
+    }
 }
 
 #[test]
