@@ -1,8 +1,7 @@
 //! What becomes of a network interface: its address, MTU and state, by rtnetlink.
 //!
 //! One socket asks once and listens from then on (`spec/shims.md` §5.7; beyond it, no carrier is
-//! down, a new MTU, address or name is used, and so is a device that comes in the place of one that
-//! was removed).
+//! down, and a new MTU, address or name is used).
 
 use std::{
     io,
@@ -65,8 +64,6 @@ pub struct Link {
     device: String,
     known: Interface,
     gone: bool,
-    /// The socket of the packets, which is bound to the device, and its protocol.
-    packets: Option<(OwnedFd, u16)>,
     buffer: Box<[u8]>,
 }
 
@@ -86,8 +83,8 @@ impl Link {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            match find(&buffer[..length], Wanted::Index(index)) {
-                Found::Interface(found) => break found.interface,
+            match find(&buffer[..length], index) {
+                Found::Interface(interface, _) => break interface,
                 Found::Error(error) => return Err(error),
                 Found::Gone => return Err(io::ErrorKind::NotFound.into()),
                 Found::Nothing => {}
@@ -100,19 +97,8 @@ impl Link {
             device: device.to_owned(),
             known,
             gone: false,
-            packets: None,
             buffer,
         })
-    }
-
-    /// When the device is removed and one of the same name comes, `packets` is bound to that one. `packets`
-    /// is another descriptor of the socket of the packets, whose protocol this is.
-    #[must_use]
-    pub fn with_packets(self, packets: OwnedFd, protocol: u16) -> Self {
-        Self {
-            packets: Some((packets, protocol)),
-            ..self
-        }
     }
 
     /// What is known of it.
@@ -127,7 +113,7 @@ impl Link {
         &self.device
     }
 
-    /// Whether it was removed, and none of its name has come since.
+    /// Whether it was removed. It does not come back: another device of that name is another one.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.gone
@@ -142,33 +128,26 @@ impl Link {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(rustix::io::Errno::NOBUFS) => {
                     // Something was lost: ask again.
-                    let now = sys::interface_index(&self.device).ok();
-                    let index = now.filter(|_| self.gone).unwrap_or(self.index);
-                    let _ = rustix::io::write(&self.socket, &request(index));
+                    let _ = rustix::io::write(&self.socket, &request(self.index));
                     continue;
                 }
                 Err(_) => return changes,
             };
-            let wanted = if self.gone {
-                Wanted::Name(&self.device)
-            } else {
-                Wanted::Index(self.index)
-            };
-            let new = match find(&self.buffer[..length], wanted) {
-                Found::Interface(found) => {
-                    if self.gone && !self.take_back(found.index) {
-                        continue;
-                    }
-                    if let Some(name) = found.name.filter(|name| *name != self.device) {
+            let found = find(&self.buffer[..length], self.index);
+            let new = match found {
+                // The socket of the packets does not hear it any more.
+                _ if self.gone => continue,
+                Found::Interface(interface, name) => {
+                    if let Some(name) = name.filter(|name| *name != self.device) {
                         tracing::info!("The device {} is {name} now.", self.device);
                         self.device = name;
                     }
-                    found.interface
+                    interface
                 }
                 Found::Gone => {
                     tracing::error!(
-                        "The device {} is gone. This IPCP waits for one of that name; destroy it if \
-                         there will be none.",
+                        "The device {} is gone, and with it what this IPCP is for; destroy it, and \
+                         create another one once there is a device again.",
                         self.device
                     );
                     self.gone = true;
@@ -197,24 +176,6 @@ impl Link {
             }
             self.known = new;
         }
-    }
-
-    /// A device of the name is there again: hears and sends on that one.
-    fn take_back(&mut self, index: u32) -> bool {
-        let Some((packets, protocol)) = &self.packets else {
-            return false;
-        };
-        if let Err(error) = sys::bind_packet(packets, index, *protocol) {
-            tracing::error!(
-                "There is a device {} again, but it cannot be listened on ({error}).",
-                self.device
-            );
-            return false;
-        }
-        tracing::info!("There is a device {} again.", self.device);
-        self.index = index;
-        self.gone = false;
-        true
     }
 }
 
@@ -246,29 +207,16 @@ fn request(index: u32) -> [u8; field::ATTRIBUTES] {
     request
 }
 
-/// Which interface is looked for.
-#[derive(Clone, Copy)]
-enum Wanted<'a> {
-    Index(u32),
-    Name(&'a str),
-}
-
-/// What a message says of an interface.
-struct Description {
-    index: u32,
-    interface: Interface,
-    name: Option<String>,
-}
-
 enum Found {
     Nothing,
-    Interface(Description),
+    /// With its name.
+    Interface(Interface, Option<String>),
     Gone,
     Error(io::Error),
 }
 
 /// The last that a datagram says of an interface.
-fn find(mut datagram: &[u8], wanted: Wanted<'_>) -> Found {
+fn find(mut datagram: &[u8], index: u32) -> Found {
     let mut found = Found::Nothing;
     while let Some(length) = word(datagram, field::LENGTH) {
         let length = length as usize;
@@ -281,21 +229,13 @@ fn find(mut datagram: &[u8], wanted: Wanted<'_>) -> Found {
             if number != 0 {
                 found = Found::Error(io::Error::from_raw_os_error(number.saturating_neg()));
             }
-        } else if kind == libc::RTM_DELLINK {
-            if let Wanted::Index(index) = wanted
-                && word(message, field::INDEX) == Some(index)
-            {
+        } else if word(message, field::INDEX) == Some(index) {
+            if kind == libc::RTM_DELLINK {
                 found = Found::Gone;
-            }
-        } else if kind == libc::RTM_NEWLINK
-            && let Some(description) = describe(message)
-        {
-            let meant = match wanted {
-                Wanted::Index(index) => description.index == index,
-                Wanted::Name(name) => description.name.as_deref() == Some(name),
-            };
-            if meant {
-                found = Found::Interface(description);
+            } else if kind == libc::RTM_NEWLINK
+                && let Some((interface, name)) = interface(message)
+            {
+                found = Found::Interface(interface, name);
             }
         }
         datagram = datagram.get(align(length)..).unwrap_or_default();
@@ -303,8 +243,7 @@ fn find(mut datagram: &[u8], wanted: Wanted<'_>) -> Found {
     found
 }
 
-fn describe(message: &[u8]) -> Option<Description> {
-    let index = word(message, field::INDEX)?;
+fn interface(message: &[u8]) -> Option<(Interface, Option<String>)> {
     let flags = word(message, field::INTERFACE_FLAGS)?;
     let has = |flag: libc::c_int| flags & flag as u32 != 0;
     let mut mac = None;
@@ -330,11 +269,7 @@ fn describe(message: &[u8]) -> Option<Description> {
         up: has(libc::IFF_UP) && has(libc::IFF_RUNNING),
         loopback: has(libc::IFF_LOOPBACK),
     };
-    Some(Description {
-        index,
-        interface,
-        name,
-    })
+    Some((interface, name))
 }
 
 /// A text that ends with a zero.
@@ -379,9 +314,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_datagram_says(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = find(&bytes, Wanted::Index(1));
-            let _ = find(&bytes, Wanted::Name("eth0"));
-            let _ = describe(&bytes);
+            let _ = find(&bytes, 1);
+            let _ = interface(&bytes);
         }
     }
 }

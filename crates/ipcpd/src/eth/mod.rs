@@ -92,9 +92,6 @@ pub fn open(ipcp_type: IpcpType, config: &IpcpConfig) -> Result<Opened> {
         .map_err(|error| failed("filter the frames of", &error))?;
     sys::set_buffers(&socket, RECEIVE_BUFFER, SEND_BUFFER);
     sys::bind_packet(&socket, index, protocol).map_err(|error| failed("listen on", &error))?;
-    let again = socket.try_clone();
-    let again = again.map_err(|error| failed("keep a descriptor for", &error))?;
-    let link = link.with_packets(again, protocol);
     let mtu = usable_mtu(&interface);
     let config = match ipcp_type {
         IpcpType::EthLlc => Config::llc(interface.mac, mtu, hash),
