@@ -72,9 +72,9 @@ const FIRST_DOUBLINGS: f64 = 4.0;
 const START: f64 = 128_000.0;
 
 /// In this time the rate doubles until a first report, seconds, unless it is known how long an answer takes:
-/// then in twice that time and the time for which a mark is not believed, within bounds.
+/// then in twice that time and the time for which a mark is not believed, but at most in the longest.
 const DOUBLING: f64 = 0.1;
-const DOUBLINGS: std::ops::RangeInclusive<f64> = 0.01..=1.0;
+const LONGEST_DOUBLING: f64 = 1.0;
 
 /// Seconds in 2^24 ns: the window for which use is measured.
 pub(super) const SLOT: f64 = 0.016_777_216;
@@ -155,7 +155,7 @@ impl Rate {
 
     /// An answer from the other end takes at most so many seconds.
     pub(super) fn answer_takes(&mut self, seconds: f64) {
-        self.doubling = (2.0 * (seconds + GRAIN)).clamp(*DOUBLINGS.start(), *DOUBLINGS.end());
+        self.doubling = (2.0 * (seconds + GRAIN)).min(LONGEST_DOUBLING);
     }
 
     /// Bytes/s.
